@@ -1,0 +1,2 @@
+//! Pooler.
+fn main() {}

@@ -1,0 +1,114 @@
+//! What a worker tells about itself when asked: plain data that crosses threads.
+
+use std::time::{Duration, SystemTime};
+
+use super::Counters;
+use crate::config::PoolMode;
+
+/// One worker at one instant.
+#[derive(Debug, Clone, Default)]
+pub struct WorkerSnapshot {
+    /// Number of the worker, from 0.
+    pub worker: usize,
+    /// Its pools.
+    pub pools: Vec<PoolSnapshot>,
+    /// Its logged-in clients.
+    pub clients: Vec<ConnSnapshot>,
+    /// Its server connections, those being opened included.
+    pub servers: Vec<ConnSnapshot>,
+    /// Clients that have not finished their login.
+    pub clients_in_login: u32,
+    /// Logins that failed before a pool was known.
+    pub failed_logins: u64,
+}
+
+/// One pool on one worker.
+#[derive(Debug, Clone)]
+pub struct PoolSnapshot {
+    /// Database name as clients know it.
+    pub database: String,
+    /// Server user.
+    pub user: String,
+    /// Pool mode in force.
+    pub mode: PoolMode,
+    /// Clients linked or idle.
+    pub cl_active: u32,
+    /// Clients waiting for a server.
+    pub cl_waiting: u32,
+    /// Cancel requests on their way to a server.
+    pub cl_active_cancel_req: u32,
+    /// Cancel requests not yet on their way.
+    pub cl_waiting_cancel_req: u32,
+    /// Servers linked to a client.
+    pub sv_active: u32,
+    /// Connections that carry a cancel request.
+    pub sv_active_cancel: u32,
+    /// Servers held back until cancels aimed at them are done.
+    pub sv_being_canceled: u32,
+    /// Servers usable at once.
+    pub sv_idle: u32,
+    /// Servers that must be probed before use.
+    pub sv_used: u32,
+    /// Servers running a reset, a rollback or a probe.
+    pub sv_tested: u32,
+    /// Servers connecting or logging in.
+    pub sv_login: u32,
+    /// Age of the oldest waiter's request.
+    pub maxwait: Duration,
+    /// Size limit in force; 0 for none.
+    pub pool_size: u32,
+    /// Paused by an operator.
+    pub paused: bool,
+    /// What was counted.
+    pub counters: Counters,
+}
+
+/// Which side a connection is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnKind {
+    /// Application to pooler.
+    Client,
+    /// Pooler to PostgreSQL.
+    Server,
+}
+
+/// One connection, with what SHOW CLIENTS and SHOW SERVERS tell.
+#[derive(Debug, Clone)]
+pub struct ConnSnapshot {
+    /// Client or server.
+    pub kind: ConnKind,
+    /// Process-wide number, never reused.
+    pub id: u64,
+    /// Login name, or server role.
+    pub user: String,
+    /// Database name as clients know it.
+    pub database: String,
+    /// State word as PgBouncer has it (`active`, `idle`, `waiting`, `used`, `tested`, `new`, ...).
+    pub state: &'static str,
+    /// Address of the peer; `unix` for a Unix socket.
+    pub addr: String,
+    /// Port of the peer; the listening port for a Unix socket.
+    pub port: u16,
+    /// Our own address.
+    pub local_addr: String,
+    /// Our own port.
+    pub local_port: u16,
+    /// When the connection was made.
+    pub connected_at: SystemTime,
+    /// When the peer last started a request.
+    pub request_at: SystemTime,
+    /// Age of the request that is open, if one is.
+    pub wait: Duration,
+    /// Marked for closing.
+    pub close_needed: bool,
+    /// `id` of the connection on the other side, if linked.
+    pub link: Option<u64>,
+    /// Backend pid, or pid of the peer of a Unix socket; 0 if not known.
+    pub remote_pid: i32,
+    /// TLS version and cipher; empty without TLS.
+    pub tls: String,
+    /// `application_name` in force.
+    pub application_name: String,
+    /// Tracked prepared statements.
+    pub prepared_statements: usize,
+}

@@ -1,0 +1,5 @@
+//! (in work)
+/// A socket that belongs to no thread.
+pub struct Detached;
+/// TLS settings.
+pub struct TlsContext;

@@ -1,0 +1,15 @@
+//! Bytes to messages and back: the PostgreSQL frontend/backend protocol, version 3.
+//!
+//! Owns: message boundaries, limits of lengths, borrowed views of the messages we read, writers of the messages
+//! we send. Does not know: sockets, sessions, configuration. No I/O, no clock.
+
+mod backend;
+mod pg_error;
+mod tx;
+
+pub use backend::{
+    AuthRequest, Column, ColumnType, put_backend_key, put_command_complete, put_data_row,
+    put_negotiate_protocol, put_parameter_status, put_ready, put_row_description,
+};
+pub use pg_error::{PgError, Severity, SqlState};
+pub use tx::TxStatus;

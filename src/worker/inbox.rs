@@ -1,0 +1,51 @@
+//! The only way into a worker from another thread.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use crate::metrics::WorkerSnapshot;
+
+/// Messages that may wait for one worker. Senders wait when it is full, so accepting slows down by itself.
+pub const INBOX_BOUND: usize = 1024;
+
+/// What other threads may ask of a worker. Commands that take time answer on their `done` channel; a dropped
+/// channel means the worker has ended.
+pub enum ToWorker {
+    /// A new connection, straight from a listener. The worker does TLS, login and everything after it.
+    Accept(crate::net::Detached),
+    /// New settings; clients of databases that vanished end with "database removed".
+    Configure(Arc<crate::config::Config>, Arc<crate::net::TlsContext>),
+    /// Answers with everything the console and the metrics show.
+    Snapshot(oneshot::Sender<WorkerSnapshot>),
+    /// Stops lending servers of one database, or of all; answers when none is lent any more.
+    Pause(Option<String>, oneshot::Sender<()>),
+    /// Ends a pause.
+    Resume(Option<String>),
+    /// Pauses, and closes all clients and servers of one database, or of all, at once.
+    Kill(Option<String>, oneshot::Sender<()>),
+    /// Closes one client; answers whether this worker had it.
+    KillClient(u64, oneshot::Sender<bool>),
+    /// Marks the servers of one database, or of all, for closing on release.
+    Reconnect(Option<String>),
+    /// Answers when no server of one database, or of any, is marked for closing.
+    WaitClose(Option<String>, oneshot::Sender<()>),
+    /// Refuses (`true`) or accepts (`false`) new logins to a database.
+    Disable(String, bool),
+    /// No new logins from now on.
+    Drain(Drain, oneshot::Sender<()>),
+    /// Ends every connection at once, telling clients 57P01, and then the worker.
+    Stop,
+}
+
+/// How a worker empties itself. It answers on the channel that came along when it is empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drain {
+    /// Each client ends with 57P01 when it is outside a transaction (SIGTERM).
+    Transactions,
+    /// Servers are released as their pool mode has it, clients that want one are told; then all end (SIGINT,
+    /// `SHUTDOWN WAIT_FOR_SERVERS`).
+    Servers,
+    /// Clients leave by themselves (`SHUTDOWN WAIT_FOR_CLIENTS`).
+    Clients,
+}
