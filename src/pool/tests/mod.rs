@@ -14,7 +14,9 @@ use crate::session::Quiescent;
 
 mod closing;
 mod lending;
+mod model;
 mod opening;
+mod world;
 
 /// The one look at the clock; from there tests add.
 #[allow(clippy::disallowed_methods)]
