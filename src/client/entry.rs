@@ -8,7 +8,7 @@ use std::time::{Instant, SystemTime};
 use crate::metrics::ErrorClass;
 use crate::pool::WaiterId;
 use crate::proto::PgError;
-use crate::server::ServerEntry;
+use crate::server::{Home, ServerEntry};
 
 /// State of a client, in PgBouncer's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +46,6 @@ pub struct EndOrder {
 }
 
 /// One logged-in client, shared between its task and its worker.
-#[derive(Debug)]
 pub struct ClientEntry {
     /// Process-wide number.
     pub id: u64,
@@ -56,6 +55,8 @@ pub struct ClientEntry {
     pub user: String,
     /// Database as it asked for it.
     pub database: String,
+    /// Its pool; `None` on the console.
+    pub home: Option<Rc<Home>>,
     /// Its address and port, and our own.
     pub addr: (String, u16, String, u16),
     /// Process at the other end of a Unix socket.
@@ -84,6 +85,8 @@ pub struct ClientEntry {
     pub statements: Cell<usize>,
     /// `application_name` in force.
     pub application_name: RefCell<String>,
+    /// Start of the request whose query was cancelled because it ran too long.
+    pub cancelled_request: Cell<Option<Instant>>,
     /// An order to end.
     pub order: RefCell<Option<EndOrder>>,
     /// Wakes its task.

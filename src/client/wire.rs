@@ -20,6 +20,13 @@ const KEEP_CAPACITY: usize = 4 * 1024;
 pub struct Scratch {
     /// For reading.
     pub read: Box<[u8]>,
+    /// For what a turn sends.
+    pub out: Outboxes,
+}
+
+/// What a turn sends to either side.
+#[derive(Debug, Default)]
+pub struct Outboxes {
     /// What goes to the client.
     pub to_client: Outbox,
     /// What goes to the server.
@@ -30,13 +37,12 @@ impl Default for Scratch {
     fn default() -> Self {
         Self {
             read: vec![0; READ_BUFFER].into_boxed_slice(),
-            to_client: Outbox::default(),
-            to_server: Outbox::default(),
+            out: Outboxes::default(),
         }
     }
 }
 
-impl Scratch {
+impl Outboxes {
     /// Makes both outboxes empty for the next turn.
     pub fn clear(&mut self) {
         self.to_client.clear(READ_BUFFER);

@@ -50,6 +50,15 @@ pub struct HomeSettings {
     pub log_disconnections: bool,
 }
 
+/// What a client proved at its login and a server may ask for.
+#[derive(Debug, Clone, Default)]
+pub struct ProvenSecrets {
+    /// Keys of its SCRAM exchange.
+    pub keys: Option<ScramKeys>,
+    /// Its password in clear text.
+    pub password: Option<Secret>,
+}
+
 /// See the module.
 pub struct Home {
     /// Who holds and who waits.
@@ -68,10 +77,10 @@ pub struct Home {
     pub names: Rc<TrackedNames>,
     /// Servers of this pool, as the console shows them.
     pub servers: RefCell<HashMap<u64, Rc<ServerEntry>>>,
-    /// Cancel requests on their way, and those that wait.
-    pub cancels: Cell<(u32, u32)>,
-    /// Keys that a client of this pool proved, for servers that want SCRAM (R: never logged).
-    pub keys: RefCell<Option<(Option<ScramKeys>, Option<Secret>)>>,
+    /// Cancel requests on their way.
+    pub cancels: Cell<u32>,
+    /// What clients of this pool proved at their login, for servers that ask for it.
+    pub proven: RefCell<Option<ProvenSecrets>>,
     /// Servers that spoke while idle.
     pub alarms: Arc<Alarms>,
 }
@@ -108,6 +117,23 @@ impl Home {
         });
         self.servers.borrow_mut().insert(id, Rc::clone(&entry));
         ServerConn::new(stream, facts, entry, &self.alarms)
+    }
+
+    /// Followed parameters as a server reports them now: what the next client will be told (R46).
+    pub fn refresh_welcome(&self, params: &ParamSet) {
+        let Some(known) = self.welcome.borrow().clone() else { return };
+        if known.followed == *params {
+            return;
+        }
+        let mut fresh = Welcome::clone(&known);
+        for (name, value) in &mut fresh.reported {
+            let current = self.names.index(name).and_then(|index| params.value(index));
+            if let Some(current) = current {
+                *value = current.to_vec();
+            }
+        }
+        fresh.followed = params.clone();
+        self.welcome.replace(Some(Rc::new(fresh)));
     }
 
     /// A server is gone for good.

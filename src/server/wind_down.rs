@@ -6,7 +6,7 @@
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::cancel::send_cancel;
 use super::conn::{ServerConn, ServerEntry};
@@ -187,32 +187,36 @@ async fn wait_for_cancels(home: &Home, lease: &Lease<ServerConn>) -> bool {
 const CANCEL_POLL: Duration = Duration::from_millis(5);
 
 /// Counts a cancel on its way, however its task ends.
-struct CancelMark<'a>(&'a Home, &'a ServerEntry);
+struct CancelMark {
+    home: Rc<Home>,
+    entry: Rc<ServerEntry>,
+}
 
-impl<'a> CancelMark<'a> {
-    fn new(home: &'a Home, entry: &'a ServerEntry) -> Self {
+impl CancelMark {
+    fn new(home: Rc<Home>, entry: Rc<ServerEntry>) -> Self {
         entry.cancels.set(entry.cancels.get() + 1);
-        let (active, waiting) = home.cancels.get();
-        home.cancels.set((active + 1, waiting));
-        Self(home, entry)
+        home.cancels.set(home.cancels.get() + 1);
+        Self { home, entry }
     }
 }
 
-impl Drop for CancelMark<'_> {
+impl Drop for CancelMark {
     fn drop(&mut self) {
-        self.1.cancels.set(self.1.cancels.get().saturating_sub(1));
-        let (active, waiting) = self.0.cancels.get();
-        self.0.cancels.set((active.saturating_sub(1), waiting));
+        self.entry.cancels.set(self.entry.cancels.get().saturating_sub(1));
+        self.home.cancels.set(self.home.cancels.get().saturating_sub(1));
     }
 }
 
-/// Cancels what runs on a server; returns when the server has dealt with it or the bound has passed.
-pub async fn cancel_server(home: &Home, entry: &ServerEntry) {
-    let Some(target) = entry.cancel.clone() else { return };
-    let _mark = CancelMark::new(home, entry);
-    let deadline = home.cancel_deadline(clock::now());
-    if let Err(error) = send_cancel(&target, deadline).await {
-        tracing::warn!(server = entry.id, %error, "cancel request failed");
+/// Cancels what runs on a server. From the call on, before the future is first polled, the server is given to
+/// nobody else (R9); the future ends when the server has dealt with the request or the bound has passed.
+pub fn cancel_server(home: &Rc<Home>, entry: &Rc<ServerEntry>) -> impl Future<Output = ()> + 'static {
+    let mark = CancelMark::new(Rc::clone(home), Rc::clone(entry));
+    async move {
+        let Some(target) = mark.entry.cancel.clone() else { return };
+        let deadline = mark.home.cancel_deadline(clock::now());
+        if let Err(error) = send_cancel(&target, deadline).await {
+            tracing::warn!(server = mark.entry.id, %error, "cancel request failed");
+        }
     }
 }
 
@@ -228,7 +232,7 @@ pub async fn retire(home: Rc<Home>, retired: Retired<ServerConn>) {
     if leaves_work_behind(reason) {
         cancel_server(&home, &conn.entry).await;
     }
-    let _ = rt::timeout_at(deadline, say_goodbye(&mut conn, deadline)).await;
+    let _ = rt::timeout_at(deadline, say_goodbye(&mut conn)).await;
     home.forget(id);
     drop(conn);
     drop(slot);
@@ -249,7 +253,7 @@ const fn leaves_work_behind(reason: RetireReason) -> bool {
     )
 }
 
-async fn say_goodbye(conn: &mut ServerConn, _deadline: Instant) {
+async fn say_goodbye(conn: &mut ServerConn) {
     let _ = conn.stream.write_all(b"X\0\0\0\x04").await;
     let _ = conn.stream.shutdown().await;
     let mut sink = vec![0; DRAIN_BUFFER];

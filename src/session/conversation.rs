@@ -6,7 +6,8 @@
 use std::time::Instant;
 
 use crate::config::PoolMode;
-use crate::proto::{PgError, SqlState, TxStatus, put_bound_query, put_ready};
+use crate::metrics::Counters;
+use crate::proto::{FrameHeader, PgError, SqlState, TxStatus, put_bound_query, put_ready};
 
 use super::error::SessionError;
 use super::inflight::{InFlight, Kind, Owed, Why};
@@ -95,6 +96,21 @@ pub struct Tally {
     pub server_parses: u64,
     /// Binds of tracked statements.
     pub binds: u64,
+}
+
+impl Tally {
+    /// Adds what was counted to the pool's numbers.
+    pub const fn publish(&self, counters: &mut Counters) {
+        counters.xacts += self.xacts;
+        counters.queries += self.queries;
+        counters.client_bytes += self.client_bytes;
+        counters.server_bytes += self.server_bytes;
+        counters.xact_us += self.xact_us;
+        counters.query_us += self.query_us;
+        counters.client_parses += self.client_parses;
+        counters.server_parses += self.server_parses;
+        counters.binds += self.binds;
+    }
 }
 
 /// The rest of a message that is passed or dropped as it arrives.
@@ -224,24 +240,26 @@ impl Session {
         self.unnamed.is_pinned() || self.pinned_statements > 0
     }
 
-    /// A server could not be had: answers the client's batch once and drops it whole (R25, R97). The message that
-    /// asked for a server is at the front of `input`; returns how the stream goes on.
-    pub fn refuse_batch(&mut self, error: &PgError, tag: u8, to_client: &mut Outbox) {
+    /// A server could not be had for the message at the front of the input, of which `arrived` bytes are there:
+    /// answers its batch once and drops it whole (R25, R97). Returns the bytes to consume.
+    pub fn refuse_batch(
+        &mut self,
+        error: &PgError,
+        header: FrameHeader,
+        arrived: usize,
+        to_client: &mut Outbox,
+    ) -> usize {
         to_client.own(|out| error.put(out));
         self.request_since = None;
         self.xact_since = None;
-        if matches!(tag, b'Q' | b'F') {
-            to_client.own(|out| put_ready(out, TxStatus::Idle));
-            self.segment += 1;
-        } else {
+        if !matches!(header.tag, b'Q' | b'F') {
             self.gate = Gate::SkipToSync;
+            return 0;
         }
-    }
-
-    /// Drops the message at the front of the input, of which `arrived` bytes are there; returns those to consume.
-    pub fn drop_message(&mut self, wire_len: usize, arrived: usize) -> usize {
-        let here = wire_len.min(arrived);
-        self.from_client = Body { left: wire_len - here, pass: false };
+        to_client.own(|out| put_ready(out, TxStatus::Idle));
+        self.segment += 1;
+        let here = header.wire_len.min(arrived);
+        self.from_client = Body { left: header.wire_len - here, pass: false };
         here
     }
 
