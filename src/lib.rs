@@ -12,4 +12,4 @@ pub mod net;
 pub mod pool;
 pub mod proto;
 pub mod session;
-pub mod worker;
+//pub mod worker;

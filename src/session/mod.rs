@@ -15,6 +15,8 @@ mod outbox;
 mod params;
 mod quiescent;
 mod statements;
+#[cfg(test)]
+mod tests;
 mod unnamed;
 
 pub use conversation::{Halt, Rules, ServerFacts, Session, Taken, Tally, Turn};

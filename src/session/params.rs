@@ -93,7 +93,7 @@ impl ParamSet {
 }
 
 /// The statement that puts `count` parameters in force, names and values bound (S34).
-pub fn set_config_sql(count: usize) -> String {
+pub(super) fn set_config_sql(count: usize) -> String {
     let calls: Vec<String> =
         (0..count).map(|i| format!("pg_catalog.set_config(${},${},false)", 2 * i + 1, 2 * i + 2)).collect();
     format!("SELECT {}", calls.join(","))
