@@ -204,7 +204,7 @@ impl Session {
             self.inflight.copy_ended_by_client();
             return Act::Pass;
         }
-        if self.inflight.is_empty() {
+        if self.inflight.is_empty() || !self.inflight.is_certain() {
             return Act::Drop;
         }
         if self.inflight.is_batch_open() && !self.nudged {
