@@ -73,11 +73,20 @@ impl Relay {
         home: Rc<Home>,
         entry: Rc<ClientEntry>,
         scratch: Rc<RefCell<Scratch>>,
-        leftover: Vec<u8>,
     ) -> Self {
-        let retry = !leftover.is_empty();
-        let (unsent, stall) = (Vec::new(), Stall::None);
-        Self { stream, session, home, entry, scratch, carry: leftover, unsent, link: None, checkout: None, stall, retry }
+        Self {
+            stream,
+            session,
+            home,
+            entry,
+            scratch,
+            carry: Vec::new(),
+            unsent: Vec::new(),
+            link: None,
+            checkout: None,
+            stall: Stall::None,
+            retry: false,
+        }
     }
 
     /// Works until the conversation is over. Cancel safe: nothing is held by the future.
@@ -125,7 +134,12 @@ impl Relay {
         Ok(moved)
     }
 
-    fn pump_server(&mut self, cx: &mut Context<'_>, now: Instant, scratch: &mut Scratch) -> Result<bool, Ended> {
+    fn pump_server(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        scratch: &mut Scratch,
+    ) -> Result<bool, Ended> {
         if !self.unsent.is_empty() {
             return Ok(false); // back-pressure: the client has not taken what it has
         }
@@ -178,7 +192,12 @@ impl Relay {
         }
     }
 
-    fn pump_client(&mut self, cx: &mut Context<'_>, now: Instant, scratch: &mut Scratch) -> Result<bool, Ended> {
+    fn pump_client(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        scratch: &mut Scratch,
+    ) -> Result<bool, Ended> {
         let server_blocked = self.link.as_ref().is_some_and(|link| !link.unsent.is_empty());
         if server_blocked || self.unsent.len() > CLIENT_BACKLOG {
             return Ok(false);
@@ -275,7 +294,12 @@ impl Relay {
         send(&mut self.stream, cx, &out.to_client, input, &mut self.unsent).map_err(gone)
     }
 
-    fn poll_checkout(&mut self, cx: &mut Context<'_>, now: Instant, out: &mut Outboxes) -> Result<bool, Ended> {
+    fn poll_checkout(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        out: &mut Outboxes,
+    ) -> Result<bool, Ended> {
         let Some(checkout) = &mut self.checkout else { return Ok(false) };
         let outcome = Pin::new(&mut *checkout).poll(cx);
         let since = checkout.since();
@@ -335,7 +359,9 @@ impl Relay {
             CheckoutError::Canceled => {
                 PgError::error(SqlState::QUERY_CANCELED, "canceling statement due to user request")
             }
-            CheckoutError::Closed | CheckoutError::Failed(_) => return Err(Ended::Refused(error.for_client())),
+            CheckoutError::Closed | CheckoutError::Failed(_) => {
+                return Err(Ended::Refused(error.for_client()));
+            }
             CheckoutError::Timeout { .. } | CheckoutError::Refused(_) => {
                 self.home.counters.borrow_mut().error(crate::metrics::ErrorClass::WaitTimeout);
                 error.for_client()

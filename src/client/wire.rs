@@ -35,10 +35,7 @@ pub struct Outboxes {
 
 impl Default for Scratch {
     fn default() -> Self {
-        Self {
-            read: vec![0; READ_BUFFER].into_boxed_slice(),
-            out: Outboxes::default(),
-        }
+        Self { read: vec![0; READ_BUFFER].into_boxed_slice(), out: Outboxes::default() }
     }
 }
 
@@ -54,7 +51,7 @@ impl Outboxes {
 ///
 /// # Errors
 /// The socket is broken.
-pub fn send(
+pub(super) fn send(
     stream: &mut Stream,
     cx: &mut Context<'_>,
     outbox: &Outbox,
@@ -72,7 +69,8 @@ pub fn send(
             *slot = IoSlice::new(slice);
             count += 1;
         }
-        if let Poll::Ready(written) = stream.poll_write_vectored(cx, slices.get(..count).unwrap_or_default()) {
+        if let Poll::Ready(written) = stream.poll_write_vectored(cx, slices.get(..count).unwrap_or_default())
+        {
             taken = written?;
         }
     }
@@ -88,7 +86,7 @@ pub fn send(
 ///
 /// # Errors
 /// The socket is broken.
-pub fn flush(stream: &mut Stream, cx: &mut Context<'_>, unsent: &mut Vec<u8>) -> io::Result<bool> {
+pub(super) fn flush(stream: &mut Stream, cx: &mut Context<'_>, unsent: &mut Vec<u8>) -> io::Result<bool> {
     let mut sent = 0;
     while sent < unsent.len() {
         match stream.poll_write(cx, unsent.get(sent..).unwrap_or_default()) {
@@ -108,7 +106,7 @@ pub fn flush(stream: &mut Stream, cx: &mut Context<'_>, unsent: &mut Vec<u8>) ->
 }
 
 /// Takes bytes off the front; an emptied buffer gives back what it has grown to.
-pub fn consume(buffer: &mut Vec<u8>, n: usize) {
+pub(super) fn consume(buffer: &mut Vec<u8>, n: usize) {
     if n >= buffer.len() {
         buffer.clear();
         if buffer.capacity() > KEEP_CAPACITY {

@@ -7,6 +7,7 @@ mod backend;
 mod frame;
 mod frontend;
 mod pg_error;
+mod startup;
 mod tx;
 
 pub use backend::{
@@ -19,4 +20,8 @@ pub use frontend::{
     put_describe_statement, put_parse, put_query, put_sync,
 };
 pub use pg_error::{PgError, Severity, SqlState};
+pub use startup::{
+    LENGTH_WORD, MAX_STARTUP_WORD, NAME_LIMIT, NEWEST_MINOR, OptionsError, Replication, StartupError,
+    StartupMessage, StartupPacket, clip_name, parse_options, put_unsupported_major, startup_length,
+};
 pub use tx::TxStatus;

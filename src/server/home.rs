@@ -6,9 +6,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::cancel::CancelTarget;
 use super::conn::{Alarms, ServerConn, ServerEntry};
 use super::open::{Opened, ServerPlan};
-use super::cancel::CancelTarget;
 use crate::auth::ScramKeys;
 use crate::config::Secret;
 use crate::metrics::Counters;

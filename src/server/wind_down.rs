@@ -129,7 +129,12 @@ async fn drain(
 /// The end of a proven clean server: held back while cancels aim at it, reset where the mode wants it, released.
 ///
 /// Cancel safety: as [`wind_down`].
-pub async fn give_back(home: &Rc<Home>, mut lease: Lease<ServerConn>, mut session: Session, evidence: Quiescent) {
+pub async fn give_back(
+    home: &Rc<Home>,
+    mut lease: Lease<ServerConn>,
+    mut session: Session,
+    evidence: Quiescent,
+) {
     let mut evidence = evidence;
     if !wait_for_cancels(home, &lease).await {
         return lease.retire(RetireReason::CloseNeeded);

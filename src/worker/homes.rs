@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::state::Worker;
-use crate::auth::ServerCredentials;
+use crate::auth::{ServerCredentials, ServerSecret, StoredSecret};
 use crate::client::EndOrder;
 use crate::config::{Config, Database, User};
 use crate::metrics::ErrorClass;
@@ -148,9 +148,14 @@ fn credentials_of(
     let forced = entry.user.as_ref().and(entry.password.as_ref());
     let stored = || config.users.get(user).and_then(|known| known.secret.as_ref());
     let secret = forced.or_else(stored).map(|secret| &secret.0);
-    let keys = proven.and_then(|proven| proven.keys.clone());
-    let password = proven.and_then(|proven| proven.password.clone());
-    ServerCredentials::new(user, secret, keys, password)
+    let stored = secret.and_then(StoredSecret::parse);
+    let keys = proven.and_then(|proven| proven.keys.as_ref());
+    let mut credentials = ServerCredentials::from_stored(user, stored.as_ref(), keys);
+    let is_plain = matches!(credentials.secret, ServerSecret::Password(_));
+    if let Some(password) = proven.and_then(|proven| proven.password.clone()).filter(|_| !is_plain) {
+        credentials.secret = ServerSecret::Password(password);
+    }
+    credentials
 }
 
 fn limits_of(config: &Config, entry: &Database, user: &str) -> PoolLimits {

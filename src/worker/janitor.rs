@@ -96,7 +96,8 @@ impl Worker {
 
     /// An idle server has spoken: parameter changes are noted, notices logged; anything else closes it (R46 to R48).
     fn hear_out(&self, server: ServerId) {
-        let found = self.homes_of(None).into_iter().find(|home| home.servers.borrow().contains_key(&server.0));
+        let found =
+            self.homes_of(None).into_iter().find(|home| home.servers.borrow().contains_key(&server.0));
         let Some(home) = found else { return };
         let Some(mut lease) = home.pool.take_idle(server) else { return };
         match self.read_idle(&home, &mut lease) {

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant, SystemTime};
 use super::homes::server_user;
 use super::inbox::{Migrant, ToWorker};
 use super::state::{Standing, Worker};
-use crate::admin::{self, ConsoleIdentity, Rights};
+use crate::admin::{self, ConsoleIdentity};
 use crate::client::{
-    Authenticated, ClientEntry, ClientState, GreetEnv, Greeting, Identity, LoginEnd, LoginEnv, Origin,
-    Relay, authenticate, greet,
+    Authenticated, ClientEntry, ClientState, GreetEnv, Greeting, Identity, LoginEnd, LoginEnv, Origin, Relay,
+    Rights, authenticate, greet,
 };
 use crate::metrics::ErrorClass;
 use crate::net::{Detached, Endpoint, Stream, clock, rt};
@@ -52,7 +52,7 @@ impl Worker {
         let connected_at = clock::wall();
         self.shared.clients.fetch_add(1, Ordering::Relaxed);
         let counted = Counted(Rc::clone(&self));
-        let origin = Origin::of(socket.endpoint());
+        let origin = Origin::from(socket.endpoint());
         let now = clock::now();
         let Ok(mut stream) = socket.attach() else { return };
         let place = match self.door.enter(origin, now) {
@@ -64,10 +64,13 @@ impl Worker {
         let tls = self.tls();
         let (mut stream, message) = match greet(stream, &GreetEnv { tls: &tls, deadline }).await {
             Ok(Greeting::Login { stream, message }) => (stream, message),
-            Ok(Greeting::Cancel { process_id, secret }) => return self.route_cancel(process_id, &secret).await,
+            Ok(Greeting::Cancel { process_id, secret }) => {
+                return self.route_cancel(process_id, &secret).await;
+            }
             Err(end) => return self.end_login(None, end, None).await,
         };
-        let env = LoginEnv { config: &config, tools: &self.login_tools, deadline };
+        let (verifiers, seed, own_uid) = (&self.verifiers, &self.seed, self.own_uid);
+        let env = LoginEnv { config: &config, verifiers, seed, own_uid, deadline };
         let authenticated = match authenticate(&mut stream, &message, &env).await {
             Ok(authenticated) => authenticated,
             Err(end) => {
@@ -79,7 +82,11 @@ impl Worker {
         };
         drop(place);
         if let Some(refusal) = self.not_admitted(&authenticated) {
-            tracing::info!(user = authenticated.user, database = authenticated.database, "login refused: {refusal}");
+            tracing::info!(
+                user = authenticated.user,
+                database = authenticated.database,
+                "login refused: {refusal}"
+            );
             return say_goodbye(&mut stream, authenticated.accepted, Some(refusal)).await;
         }
         if let Identity::Console(rights) = authenticated.identity {
@@ -163,7 +170,11 @@ impl Worker {
         entry.entry.state.set(ClientState::Active);
         let identity = ConsoleIdentity { key };
         let handle = self.shared.admin.clone();
-        let end = admin::serve(&mut stream, rights, authenticated.leftover, identity, handle).await;
+        let rights = match rights {
+            Rights::Admin => admin::Rights::Admin,
+            Rights::Stats => admin::Rights::Stats,
+        };
+        let end = admin::serve(&mut stream, rights, Vec::new(), identity, handle).await;
         if log {
             tracing::info!(client = entry.entry.id, user = authenticated.user, "console closed: {end}");
         }
@@ -254,7 +265,12 @@ impl Worker {
         let began = clock::now();
         let _present = home.pool.client_present();
         if let Err(error) = first_server(&home).await {
-            tracing::info!(client = entry.id, user = entry.user, database = entry.database, "login failed: {error}");
+            tracing::info!(
+                client = entry.id,
+                user = entry.user,
+                database = entry.database,
+                "login failed: {error}"
+            );
             home.counters.borrow_mut().error(ErrorClass::Login);
             let fatal = error.for_client().into_fatal();
             return say_goodbye(&mut stream, authenticated.accepted, Some(fatal)).await;
@@ -267,8 +283,12 @@ impl Worker {
         if log.log_connections {
             let tls = if entry.tls.is_empty() { "no" } else { &entry.tls };
             tracing::info!(
-                client = entry.id, user = entry.user, database = entry.database,
-                "login from {}:{} tls={tls}", entry.addr.0, entry.addr.1
+                client = entry.id,
+                user = entry.user,
+                database = entry.database,
+                "login from {}:{} tls={tls}",
+                entry.addr.0,
+                entry.addr.1
             );
         }
         if stream.write_all(&welcome).await.is_err() || stream.flush().await.is_err() {
@@ -276,8 +296,8 @@ impl Worker {
         }
         entry.state.set(ClientState::Idle);
         let session = Session::new(log.rules, params);
-        let (scratch, leftover) = (Rc::clone(&self.scratch), authenticated.leftover);
-        let mut relay = Relay::new(stream, session, Rc::clone(&home), Rc::clone(entry), scratch, leftover);
+        let scratch = Rc::clone(&self.scratch);
+        let mut relay = Relay::new(stream, session, Rc::clone(&home), Rc::clone(entry), scratch);
         let ended = relay.run().await;
         let (mut stream, unsent) = relay.finish(&ended);
         if let Some(class) = ended.class() {
@@ -286,7 +306,9 @@ impl Worker {
         if log.log_disconnections {
             let age = clock::now().saturating_duration_since(began).as_secs();
             tracing::info!(
-                client = entry.id, user = entry.user, database = entry.database,
+                client = entry.id,
+                user = entry.user,
+                database = entry.database,
                 "closing because: {ended} (age={age}s)"
             );
         }
@@ -309,7 +331,8 @@ impl Worker {
     pub(super) fn cancel(self: &Rc<Self>, process_id: i32, secret: i32) {
         let id = self.keys.borrow().get(&(process_id, secret)).copied();
         let client = id.and_then(|id| self.clients.borrow().get(&id).cloned());
-        let Some((client, home)) = client.and_then(|client| client.home.clone().map(|home| (client, home))) else {
+        let Some((client, home)) = client.and_then(|client| client.home.clone().map(|home| (client, home)))
+        else {
             return;
         };
         if let Some(waiter) = client.waiter.get() {

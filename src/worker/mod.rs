@@ -18,6 +18,7 @@ mod tick;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
@@ -28,7 +29,8 @@ use tokio::sync::mpsc;
 pub use inbox::{Drain, INBOX_BOUND, Migrant, ToWorker};
 
 use crate::admin::AdminHandle;
-use crate::client::{Door, LoginTools};
+use crate::auth::AuthSeed;
+use crate::client::{Door, warm_verifiers};
 use crate::config::Config;
 use crate::net::{TlsContext, clock, rt};
 use crate::session::TrackedNames;
@@ -58,7 +60,8 @@ pub fn start(
     tls: &Arc<TlsContext>,
     admin: &AdminHandle,
 ) -> io::Result<Vec<WorkerHandle>> {
-    let tools = LoginTools::new().map_err(io::Error::other)?;
+    let seed = AuthSeed::from_os().map_err(io::Error::other)?;
+    let own_uid = std::fs::metadata("/proc/self")?.uid();
     let channels: Vec<_> = (0..count.clamp(1, MAX_WORKERS)).map(|_| mpsc::channel(INBOX_BOUND)).collect();
     let shared = Arc::new(Shared {
         last_id: AtomicU64::new(0),
@@ -70,7 +73,7 @@ pub fn start(
     for (index, (inbox, receiver)) in channels.into_iter().enumerate() {
         let load = Arc::new(AtomicUsize::new(0));
         let (shared, config, tls) = (Arc::clone(&shared), Arc::clone(config), Arc::clone(tls));
-        let (seen, tools) = (Arc::clone(&load), tools.clone());
+        let (seen, seed) = (Arc::clone(&load), seed.clone());
         let join = rt::run_worker(&format!("worker-{index}"), move || {
             let worker = Rc::new(Worker {
                 index,
@@ -84,7 +87,9 @@ pub fn start(
                 keys: RefCell::new(HashMap::new()),
                 scratch: Rc::default(),
                 door: Door::default(),
-                login_tools: tools,
+                verifiers: RefCell::default(),
+                seed,
+                own_uid,
                 alarms: Arc::default(),
                 standing: Cell::new(Standing::Open),
                 paused: RefCell::default(),
@@ -103,5 +108,11 @@ async fn run(worker: Rc<Worker>, inbox: mpsc::Receiver<ToWorker>) {
     rt::spawn_local("janitor", Rc::clone(&worker).keep_house());
     rt::spawn_local("tick", Rc::clone(&worker).keep_time());
     worker.make_standing_pools(clock::now());
+    rt::spawn_local("verifiers", warm(Rc::clone(&worker)));
     worker.serve_inbox(inbox).await;
+}
+
+/// Derives the verifiers of users with plain secrets ahead of their logins.
+async fn warm(worker: Rc<Worker>) {
+    warm_verifiers(&worker.config(), &worker.seed, &worker.verifiers).await;
 }

@@ -166,7 +166,8 @@ impl Worker {
             Drain::Servers => {
                 for home in self.homes_of(None) {
                     home.pool.pause();
-                    home.pool.fail_all_waiters(PgError::fatal(SqlState::ADMIN_SHUTDOWN, "server shutting down"));
+                    home.pool
+                        .fail_all_waiters(PgError::fatal(SqlState::ADMIN_SHUTDOWN, "server shutting down"));
                 }
             }
             Drain::Clients => {}

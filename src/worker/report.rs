@@ -15,7 +15,10 @@ impl Worker {
         let clients = self.clients.borrow();
         WorkerSnapshot {
             worker: self.index,
-            pools: homes.iter().map(|home| pool_row(home, clients.values().map(AsRef::as_ref), now)).collect(),
+            pools: homes
+                .iter()
+                .map(|home| pool_row(home, clients.values().map(AsRef::as_ref), now))
+                .collect(),
             clients: clients.values().map(|client| client_row(client, now)).collect(),
             servers: homes.iter().flat_map(|home| server_rows(home, now)).collect(),
             clients_in_login: u32::try_from(self.door.logins()).unwrap_or(u32::MAX),

@@ -12,7 +12,8 @@ use tokio::sync::mpsc;
 
 use super::inbox::{Drain, ToWorker};
 use crate::admin::AdminHandle;
-use crate::client::{ClientEntry, Door, EndOrder, LoginTools, Scratch};
+use crate::auth::AuthSeed;
+use crate::client::{ClientEntry, Door, EndOrder, Scratch, VerifierCache};
 use crate::config::Config;
 use crate::net::TlsContext;
 use crate::pool::PoolKey;
@@ -61,7 +62,9 @@ pub(super) struct Worker {
     pub(super) keys: RefCell<HashMap<(i32, i32), u64>>,
     pub(super) scratch: Rc<RefCell<Scratch>>,
     pub(super) door: Door,
-    pub(super) login_tools: LoginTools,
+    pub(super) verifiers: RefCell<VerifierCache>,
+    pub(super) seed: AuthSeed,
+    pub(super) own_uid: u32,
     pub(super) alarms: Arc<Alarms>,
     pub(super) standing: Cell<Standing>,
     pub(super) paused: RefCell<Paused>,

@@ -59,7 +59,9 @@ fn passed(since: Option<Instant>, limit: Option<Duration>, now: Instant) -> bool
 /// A query that has run too long and has not been cancelled for it yet: the server cancels it, the session lives.
 fn query_overdue(client: &ClientEntry, settings: &HomeSettings, now: Instant) -> bool {
     let since = client.request_since.get();
-    client.running.get() && client.cancelled_request.get() != since && passed(since, settings.query_timeout, now)
+    client.running.get()
+        && client.cancelled_request.get() != since
+        && passed(since, settings.query_timeout, now)
 }
 
 fn overdue(client: &ClientEntry, settings: &HomeSettings, now: Instant) -> Option<EndOrder> {
