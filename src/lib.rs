@@ -5,11 +5,15 @@
 //! the shell that moves bytes: `net`, `server`, `client`, `worker`, `admin`, `control`. Imports point downward
 //! only; `tests/tidy.rs` keeps it so. ARCHITECTURE.md draws the house.
 
+pub mod admin;
 pub mod auth;
+pub mod client;
 pub mod config;
+pub mod control;
 pub mod metrics;
 pub mod net;
 pub mod pool;
 pub mod proto;
+pub mod server;
 pub mod session;
 pub mod worker;

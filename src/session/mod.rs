@@ -1,6 +1,30 @@
 //! One client's conversation: what it may do now, what its server still owes, which parameters and statements
 //! differ. Does not know: sockets, pools, clock. No I/O.
+//!
+//! Read `conversation` first, then the two directions `from_client` and `from_server`, then `inflight`, on which
+//! all of it rests.
 
+mod conversation;
+mod error;
+mod extended;
+mod from_client;
+mod from_server;
+mod inflight;
+mod leaving;
+mod outbox;
+mod params;
 mod quiescent;
+mod statements;
+#[cfg(test)]
+mod tests;
+mod unnamed;
 
+pub use conversation::{Halt, Rules, ServerFacts, Session, Taken, Tally, Turn};
+pub use error::SessionError;
+pub use inflight::{CopyState, Fit, InFlight, Kind, Misfit, Owed, Why};
+pub use leaving::Leave;
+pub use outbox::Outbox;
+pub use params::{ParamSet, TrackedNames};
 pub use quiescent::Quiescent;
+pub use statements::{Catalog, ClientStatements, Lookup, ServerStatements, Statement};
+pub use unnamed::Unnamed;

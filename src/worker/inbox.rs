@@ -1,10 +1,14 @@
 //! The only way into a worker from another thread.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::sync::oneshot;
 
+use crate::client::Authenticated;
+use crate::config::Config;
 use crate::metrics::WorkerSnapshot;
+use crate::net::{Detached, TlsContext};
 
 /// Messages that may wait for one worker. Senders wait when it is full, so accepting slows down by itself.
 pub const INBOX_BOUND: usize = 1024;
@@ -13,9 +17,18 @@ pub const INBOX_BOUND: usize = 1024;
 /// channel means the worker has ended.
 pub enum ToWorker {
     /// A new connection, straight from a listener. The worker does TLS, login and everything after it.
-    Accept(crate::net::Detached),
+    Accept(Detached),
+    /// A client that has logged in on another worker; its pool is at home here.
+    Adopt(Box<Migrant>),
+    /// A cancel request whose key was given out by this worker.
+    Cancel {
+        /// First half of the key.
+        process_id: i32,
+        /// Second half.
+        secret: i32,
+    },
     /// New settings; clients of databases that vanished end with "database removed".
-    Configure(Arc<crate::config::Config>, Arc<crate::net::TlsContext>),
+    Configure(Arc<Config>, Arc<TlsContext>),
     /// Answers with everything the console and the metrics show.
     Snapshot(oneshot::Sender<WorkerSnapshot>),
     /// Stops lending servers of one database, or of all; answers when none is lent any more.
@@ -36,6 +49,16 @@ pub enum ToWorker {
     Drain(Drain, oneshot::Sender<()>),
     /// Ends every connection at once, telling clients 57P01, and then the worker.
     Stop,
+}
+
+/// A logged-in client between two workers.
+pub struct Migrant {
+    /// Its socket.
+    pub socket: Detached,
+    /// Who it is.
+    pub authenticated: Authenticated,
+    /// When it was accepted.
+    pub connected_at: SystemTime,
 }
 
 /// How a worker empties itself. It answers on the channel that came along when it is empty.

@@ -1,3 +1,118 @@
-//! One thread's world: its clients, pools, servers, tick and inbox.
+//! One thread's world: its clients, its pools, its servers, its tick and its inbox.
+//!
+//! Owns: which client, pool and server live on this thread, and the tasks that serve them. Does not know: the
+//! protocol.
+//!
+//! Reading order: `state` (what a worker owns), `life` (a client from socket to farewell), `homes` (pools from the
+//! configuration), `janitor` (servers opened and closed), `tick`, `inbox` and `orders`, `report`.
+
+mod homes;
 mod inbox;
-pub use inbox::{Drain, INBOX_BOUND, ToWorker};
+mod janitor;
+mod life;
+mod orders;
+mod report;
+mod state;
+mod tick;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
+use std::thread::JoinHandle;
+
+use tokio::sync::mpsc;
+
+pub use inbox::{Drain, INBOX_BOUND, Migrant, ToWorker};
+
+use crate::admin::AdminHandle;
+use crate::auth::AuthSeed;
+use crate::client::{Door, warm_verifiers};
+use crate::config::Config;
+use crate::net::{TlsContext, clock, rt};
+use crate::session::TrackedNames;
+use state::{Shared, Standing, Worker};
+
+/// Most workers: their number has one byte of a cancel key.
+pub const MAX_WORKERS: usize = 256;
+
+/// The way to a running worker.
+#[derive(Debug)]
+pub struct WorkerHandle {
+    /// Its inbox.
+    pub inbox: mpsc::Sender<ToWorker>,
+    /// Its clients, those in login included. Whoever hands over a socket counts it here first.
+    pub load: Arc<AtomicUsize>,
+    /// Its thread.
+    pub join: JoinHandle<()>,
+}
+
+/// Starts `count` workers (at most [`MAX_WORKERS`]), each with a thread of its own.
+///
+/// # Errors
+/// The system gives no thread, or no random numbers.
+pub fn start(
+    count: usize,
+    config: &Arc<Config>,
+    tls: &Arc<TlsContext>,
+    admin: &AdminHandle,
+) -> io::Result<Vec<WorkerHandle>> {
+    let seed = AuthSeed::from_os().map_err(io::Error::other)?;
+    let own_uid = std::fs::metadata("/proc/self")?.uid();
+    let channels: Vec<_> = (0..count.clamp(1, MAX_WORKERS)).map(|_| mpsc::channel(INBOX_BOUND)).collect();
+    let shared = Arc::new(Shared {
+        last_id: AtomicU64::new(0),
+        clients: AtomicU32::new(0),
+        admin: admin.clone(),
+        inboxes: channels.iter().map(|(inbox, _)| inbox.clone()).collect(),
+    });
+    let mut handles = Vec::new();
+    for (index, (inbox, receiver)) in channels.into_iter().enumerate() {
+        let load = Arc::new(AtomicUsize::new(0));
+        let (shared, config, tls) = (Arc::clone(&shared), Arc::clone(config), Arc::clone(tls));
+        let (seen, seed) = (Arc::clone(&load), seed.clone());
+        let join = rt::run_worker(&format!("worker-{index}"), move || {
+            let worker = Rc::new(Worker {
+                index,
+                shared,
+                load: seen,
+                names: Rc::new(TrackedNames::new(&config.track_extra_parameters)),
+                config: RefCell::new(config),
+                tls: RefCell::new(tls),
+                homes: RefCell::new(HashMap::new()),
+                clients: RefCell::new(HashMap::new()),
+                keys: RefCell::new(HashMap::new()),
+                scratch: Rc::default(),
+                door: Door::default(),
+                verifiers: RefCell::default(),
+                seed,
+                own_uid,
+                alarms: Arc::default(),
+                standing: Cell::new(Standing::Open),
+                paused: RefCell::default(),
+                failed_logins: Cell::new(0),
+                leaving: RefCell::default(),
+                janitor: RefCell::default(),
+            });
+            run(worker, receiver)
+        })?;
+        handles.push(WorkerHandle { inbox, load, join });
+    }
+    Ok(handles)
+}
+
+async fn run(worker: Rc<Worker>, inbox: mpsc::Receiver<ToWorker>) {
+    rt::spawn_local("janitor", Rc::clone(&worker).keep_house());
+    rt::spawn_local("tick", Rc::clone(&worker).keep_time());
+    worker.make_standing_pools(clock::now());
+    rt::spawn_local("verifiers", warm(Rc::clone(&worker)));
+    worker.serve_inbox(inbox).await;
+}
+
+/// Derives the verifiers of users with plain secrets ahead of their logins.
+async fn warm(worker: Rc<Worker>) {
+    warm_verifiers(&worker.config(), &worker.seed, &worker.verifiers).await;
+}

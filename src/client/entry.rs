@@ -1,0 +1,120 @@
+//! What the rest of a worker may see of a client, and what it may ask of it.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::Waker;
+use std::time::{Instant, SystemTime};
+
+use crate::metrics::ErrorClass;
+use crate::pool::WaiterId;
+use crate::proto::PgError;
+use crate::server::{Home, ServerEntry};
+
+/// State of a client, in PgBouncer's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientState {
+    /// Its login waits for the first server of its pool.
+    Login,
+    /// Logged in, no server.
+    Idle,
+    /// Has a request, waits for a server.
+    Waiting,
+    /// Has a server.
+    Active,
+}
+
+impl ClientState {
+    /// The console's word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Login | Self::Waiting => "waiting",
+            Self::Idle => "idle",
+            Self::Active => "active",
+        }
+    }
+}
+
+/// Why a client is to be ended from outside.
+#[derive(Debug, Clone)]
+pub struct EndOrder {
+    /// What it is told.
+    pub tell: Option<PgError>,
+    /// How the end is counted.
+    pub class: Option<ErrorClass>,
+    /// Wait until it is outside a transaction.
+    pub at_transaction_end: bool,
+}
+
+/// One logged-in client, shared between its task and its worker.
+pub struct ClientEntry {
+    /// Process-wide number.
+    pub id: u64,
+    /// The pair it shows to cancel.
+    pub key: (i32, i32),
+    /// Login name.
+    pub user: String,
+    /// Database as it asked for it.
+    pub database: String,
+    /// Its pool; `None` on the console.
+    pub home: Option<Rc<Home>>,
+    /// Its address and port, and our own.
+    pub addr: (String, u16, String, u16),
+    /// Process at the other end of a Unix socket.
+    pub peer_pid: i32,
+    /// TLS version and cipher; empty without TLS.
+    pub tls: String,
+    /// When it was accepted.
+    pub connected_at: SystemTime,
+    /// When the last request began.
+    pub request_at: Cell<SystemTime>,
+    /// Since when a request is open.
+    pub request_since: Cell<Option<Instant>>,
+    /// Since when it is idle inside a transaction.
+    pub idle_in_xact_since: Cell<Option<Instant>>,
+    /// Since when it is idle outside one.
+    pub idle_since: Cell<Option<Instant>>,
+    /// See [`ClientState`].
+    pub state: Cell<ClientState>,
+    /// The server it is linked to.
+    pub server: RefCell<Option<Rc<ServerEntry>>>,
+    /// Something of the client's runs on that server: what a cancel would hit.
+    pub running: Cell<bool>,
+    /// Its place in the queue.
+    pub waiter: Cell<Option<WaiterId>>,
+    /// Statement names in use.
+    pub statements: Cell<usize>,
+    /// `application_name` in force.
+    pub application_name: RefCell<String>,
+    /// Start of the request whose query was cancelled because it ran too long.
+    pub cancelled_request: Cell<Option<Instant>>,
+    /// An order to end.
+    pub order: RefCell<Option<EndOrder>>,
+    /// Wakes its task.
+    pub waker: RefCell<Option<Waker>>,
+}
+
+impl ClientEntry {
+    /// Asks the client's task to end the client; the first order stands, but one that waits gives way.
+    pub fn end(&self, order: EndOrder) {
+        {
+            let mut standing = self.order.borrow_mut();
+            if standing.as_ref().is_none_or(|known| known.at_transaction_end) {
+                *standing = Some(order);
+            }
+        }
+        self.wake();
+    }
+
+    /// Wakes the client's task.
+    pub fn wake(&self) {
+        let waker = self.waker.borrow().clone();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Whether the server it is linked to runs something of its own.
+    pub fn cancelable_server(&self) -> Option<Rc<ServerEntry>> {
+        if self.running.get() { self.server.borrow().clone() } else { None }
+    }
+}

@@ -1,0 +1,496 @@
+//! The relay between one client and whichever server it is linked to.
+//!
+//! Owns: moving bytes both ways, linking and releasing. Decides nothing about messages: that is the session's.
+//!
+//! All progress is in [`Relay`]; a turn may stop at any point and be dropped there. The two directions are
+//! independent: being blocked while writing in one never stops the other (C7).
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use super::ended::Ended;
+use super::entry::{ClientEntry, ClientState};
+use super::wire::{Outboxes, Scratch, consume, flush, send};
+use crate::net::{Stream, clock, rt};
+use crate::pool::{Checkout, CheckoutError, Lease, RetireReason};
+use crate::proto::{FrameHeader, PgError, SqlState, TxStatus};
+use crate::server::{Home, Left, ServerConn, give_back, wind_down};
+use crate::session::{Halt, ParamSet, Session, SessionError, Turn};
+
+/// Rounds of one turn before other clients of the worker have theirs; each moves one read buffer at most.
+const ROUNDS_PER_TURN: u32 = 16;
+
+/// Bytes read ahead from a client that has to wait, so that its leaving is noticed (F21).
+const READ_AHEAD: usize = 16 * 1024;
+
+/// Replies made here that may wait for a client that does not read; beyond, its requests wait too (B26).
+const CLIENT_BACKLOG: usize = 256 * 1024;
+
+/// The server in use. Bytes under way belong to the link, not to the connection (R7).
+struct Link {
+    lease: Lease<ServerConn>,
+    unread: Vec<u8>,
+    unsent: Vec<u8>,
+    /// Writing failed; what the server said before is still to be read.
+    mute: bool,
+}
+
+/// Why bytes of the client wait.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stall {
+    None,
+    Server,
+    Replies,
+}
+
+/// See the module.
+pub struct Relay {
+    stream: Stream,
+    session: Session,
+    home: Rc<Home>,
+    entry: Rc<ClientEntry>,
+    scratch: Rc<RefCell<Scratch>>,
+    /// From the client, not understood yet.
+    carry: Vec<u8>,
+    /// To the client, not taken yet.
+    unsent: Vec<u8>,
+    link: Option<Link>,
+    checkout: Option<Checkout<ServerConn>>,
+    stall: Stall,
+    /// What stalled may have changed: look at the carry again.
+    retry: bool,
+}
+
+impl Relay {
+    /// A relay for a client that has been welcomed.
+    pub fn new(
+        stream: Stream,
+        session: Session,
+        home: Rc<Home>,
+        entry: Rc<ClientEntry>,
+        scratch: Rc<RefCell<Scratch>>,
+    ) -> Self {
+        Self {
+            stream,
+            session,
+            home,
+            entry,
+            scratch,
+            carry: Vec::new(),
+            unsent: Vec::new(),
+            link: None,
+            checkout: None,
+            stall: Stall::None,
+            retry: false,
+        }
+    }
+
+    /// Works until the conversation is over. Cancel safe: nothing is held by the future.
+    pub async fn run(&mut self) -> Ended {
+        std::future::poll_fn(|cx| self.poll_turn(cx)).await
+    }
+
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
+        self.remember_waker(cx);
+        let now = clock::now();
+        let scratch = Rc::clone(&self.scratch);
+        let mut scratch = scratch.borrow_mut();
+        for _ in 0..ROUNDS_PER_TURN {
+            match self.round(cx, now, &mut scratch) {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.publish(now);
+                    return Poll::Pending;
+                }
+                Err(ended) => {
+                    self.publish(now);
+                    return Poll::Ready(ended);
+                }
+            }
+        }
+        self.publish(now);
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// One look at both directions; whether anything moved.
+    fn round(&mut self, cx: &mut Context<'_>, now: Instant, scratch: &mut Scratch) -> Result<bool, Ended> {
+        let mut moved = false;
+        flush(&mut self.stream, cx, &mut self.unsent).map_err(gone)?;
+        if let Some(link) = &mut self.link
+            && !link.mute
+        {
+            link.mute = flush(&mut link.lease.stream, cx, &mut link.unsent).is_err();
+        }
+        moved |= self.pump_server(cx, now, scratch)?;
+        moved |= self.pump_client(cx, now, scratch)?;
+        moved |= self.poll_checkout(cx, now, &mut scratch.out)?;
+        self.release_if_possible(now);
+        self.obey()?;
+        Ok(moved)
+    }
+
+    fn pump_server(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        scratch: &mut Scratch,
+    ) -> Result<bool, Ended> {
+        if !self.unsent.is_empty() {
+            return Ok(false); // back-pressure: the client has not taken what it has
+        }
+        let Some(link) = &mut self.link else { return Ok(false) };
+        let n = match link.lease.stream.poll_read(cx, &mut scratch.read) {
+            Poll::Pending if link.mute => return Err(Ended::ServerLost(None)),
+            Poll::Pending => return Ok(false),
+            Poll::Ready(Ok(0)) => return Err(Ended::ServerLost(None)),
+            Poll::Ready(Ok(n)) => n,
+            Poll::Ready(Err(error)) => return Err(Ended::ServerLost(Some(error))),
+        };
+        let arrived = scratch.read.get(..n).unwrap_or_default();
+        if link.unread.is_empty() {
+            let taken = self.from_server(cx, now, &mut scratch.out, arrived)?;
+            let rest = arrived.get(taken..).unwrap_or_default();
+            if let Some(link) = &mut self.link {
+                link.unread.extend_from_slice(rest);
+            }
+        } else {
+            let mut unread = std::mem::take(&mut link.unread);
+            unread.extend_from_slice(arrived);
+            let taken = self.from_server(cx, now, &mut scratch.out, &unread)?;
+            consume(&mut unread, taken);
+            if let Some(link) = &mut self.link {
+                link.unread = unread;
+            }
+        }
+        self.retry |= self.stall == Stall::Replies;
+        Ok(true)
+    }
+
+    fn from_server(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        out: &mut Outboxes,
+        input: &[u8],
+    ) -> Result<usize, Ended> {
+        let Some(link) = &mut self.link else { return Ok(0) };
+        out.clear();
+        let taken = {
+            let mut catalog = self.home.catalog.borrow_mut();
+            let mut turn = turn(now, Some(&mut link.lease), &mut catalog, &self.home, out);
+            self.session.on_server(&mut turn, input)
+        };
+        send(&mut self.stream, cx, &out.to_client, input, &mut self.unsent).map_err(gone)?;
+        match taken.halt {
+            Halt::End(error) => Err(Ended::Session(error)),
+            Halt::More | Halt::NeedServer | Halt::Wait => Ok(taken.consumed),
+        }
+    }
+
+    fn pump_client(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        scratch: &mut Scratch,
+    ) -> Result<bool, Ended> {
+        let server_blocked = self.link.as_ref().is_some_and(|link| !link.unsent.is_empty());
+        if server_blocked || self.unsent.len() > CLIENT_BACKLOG {
+            return Ok(false);
+        }
+        if std::mem::take(&mut self.retry) {
+            self.advance_carry(cx, now, &mut scratch.out)?;
+            return Ok(true);
+        }
+        if self.stall != Stall::None && self.carry.len() >= READ_AHEAD {
+            return Ok(false);
+        }
+        let n = match self.stream.poll_read(cx, &mut scratch.read) {
+            Poll::Pending => return Ok(false),
+            Poll::Ready(Ok(0)) => return Err(Ended::ClientGone(None)),
+            Poll::Ready(Ok(n)) => n,
+            Poll::Ready(Err(error)) => return Err(Ended::ClientGone(Some(error))),
+        };
+        let arrived = scratch.read.get(..n).unwrap_or_default();
+        if self.carry.is_empty() {
+            let taken = self.from_client(cx, now, &mut scratch.out, arrived)?;
+            self.carry.extend_from_slice(arrived.get(taken..).unwrap_or_default());
+        } else {
+            self.carry.extend_from_slice(arrived);
+            if self.stall == Stall::None {
+                self.advance_carry(cx, now, &mut scratch.out)?;
+            }
+        }
+        Ok(true)
+    }
+
+    fn advance_carry(&mut self, cx: &mut Context<'_>, now: Instant, out: &mut Outboxes) -> Result<(), Ended> {
+        let mut carry = std::mem::take(&mut self.carry);
+        let taken = self.from_client(cx, now, out, &carry)?;
+        consume(&mut carry, taken);
+        self.carry = carry;
+        Ok(())
+    }
+
+    /// Gives client bytes to the session, linking a server in between if one is free at once.
+    fn from_client(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        out: &mut Outboxes,
+        input: &[u8],
+    ) -> Result<usize, Ended> {
+        let mut consumed = 0;
+        loop {
+            let rest = input.get(consumed..).unwrap_or_default();
+            out.clear();
+            let taken = {
+                let mut catalog = self.home.catalog.borrow_mut();
+                let lease = self.link.as_mut().map(|link| &mut link.lease);
+                let mut turn = turn(now, lease, &mut catalog, &self.home, out);
+                self.session.on_client(&mut turn, rest)
+            };
+            self.send_both(cx, out, rest)?;
+            consumed += taken.consumed;
+            self.stall = match taken.halt {
+                Halt::More => Stall::None,
+                Halt::Wait => Stall::Replies,
+                Halt::End(error) => return Err(Ended::Session(error)),
+                Halt::NeedServer if self.checkout.is_some() => Stall::Server,
+                Halt::NeedServer => {
+                    let mut checkout = self.home.pool.checkout(now);
+                    match checkout.try_now(now) {
+                        Some(Ok(lease)) => {
+                            self.link_to(cx, now, out, lease, now)?;
+                            continue;
+                        }
+                        Some(Err(error)) => {
+                            let rest = input.get(consumed..).unwrap_or_default();
+                            consumed += self.refuse(cx, out, rest, &error)?;
+                            continue;
+                        }
+                        None => {
+                            self.checkout = Some(checkout);
+                            Stall::Server
+                        }
+                    }
+                }
+            };
+            return Ok(consumed);
+        }
+    }
+
+    fn send_both(&mut self, cx: &mut Context<'_>, out: &Outboxes, input: &[u8]) -> Result<(), Ended> {
+        if let Some(link) = &mut self.link
+            && !link.mute
+        {
+            let sent = send(&mut link.lease.stream, cx, &out.to_server, input, &mut link.unsent);
+            link.mute = sent.is_err();
+        }
+        send(&mut self.stream, cx, &out.to_client, input, &mut self.unsent).map_err(gone)
+    }
+
+    fn poll_checkout(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        out: &mut Outboxes,
+    ) -> Result<bool, Ended> {
+        let Some(checkout) = &mut self.checkout else { return Ok(false) };
+        let outcome = Pin::new(&mut *checkout).poll(cx);
+        let since = checkout.since();
+        self.entry.waiter.set(checkout.waiter_id());
+        let Poll::Ready(outcome) = outcome else { return Ok(false) };
+        self.checkout = None;
+        self.entry.waiter.set(None);
+        self.stall = Stall::None;
+        match outcome {
+            Ok(lease) => self.link_to(cx, now, out, lease, since)?,
+            Err(error) => {
+                let mut carry = std::mem::take(&mut self.carry);
+                let taken = self.refuse(cx, out, &carry, &error)?;
+                consume(&mut carry, taken);
+                self.carry = carry;
+            }
+        }
+        self.retry = true;
+        Ok(true)
+    }
+
+    fn link_to(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        out: &mut Outboxes,
+        lease: Lease<ServerConn>,
+        since: Instant,
+    ) -> Result<(), Ended> {
+        lease.linked_to(self.entry.id, clock::wall());
+        self.entry.server.replace(Some(Rc::clone(&lease.entry)));
+        {
+            let mut counters = self.home.counters.borrow_mut();
+            counters.assignments += 1;
+            let waited = now.saturating_duration_since(since).as_micros();
+            counters.wait_us += u64::try_from(waited).unwrap_or(u64::MAX);
+        }
+        let mut link = Link { lease, unread: Vec::new(), unsent: Vec::new(), mute: false };
+        out.clear();
+        {
+            let mut catalog = self.home.catalog.borrow_mut();
+            self.session.link(&mut turn(now, Some(&mut link.lease), &mut catalog, &self.home, out));
+        }
+        self.link = Some(link);
+        self.send_both(cx, out, &[])
+    }
+
+    /// No server could be had for the message at the front of `input`: answers its batch once (R25, R97).
+    fn refuse(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut Outboxes,
+        input: &[u8],
+        error: &CheckoutError,
+    ) -> Result<usize, Ended> {
+        let told = match error {
+            CheckoutError::Canceled => {
+                PgError::error(SqlState::QUERY_CANCELED, "canceling statement due to user request")
+            }
+            CheckoutError::Closed | CheckoutError::Failed(_) => {
+                return Err(Ended::Refused(error.for_client()));
+            }
+            CheckoutError::Timeout { .. } | CheckoutError::Refused(_) => {
+                self.home.counters.borrow_mut().error(crate::metrics::ErrorClass::WaitTimeout);
+                error.for_client()
+            }
+        };
+        let Ok(Some(header)) = FrameHeader::frontend(input) else { return Ok(0) };
+        out.clear();
+        let taken = self.session.refuse_batch(&told, header, input.len(), &mut out.to_client);
+        send(&mut self.stream, cx, &out.to_client, &[], &mut self.unsent).map_err(gone)?;
+        Ok(taken)
+    }
+
+    fn release_if_possible(&mut self, now: Instant) {
+        let Some(link) = &self.link else { return };
+        let unsent = link.unsent.len() + usize::from(link.lease.stream.has_unsent() || link.mute);
+        let unread = link.unread.len() + usize::from(link.lease.stream.has_unread());
+        let Some(evidence) = self.session.try_release(unsent, unread) else { return };
+        let Some(Link { mut lease, .. }) = self.link.take() else { return };
+        self.session.unlink();
+        self.entry.server.replace(None);
+        let settings = self.home.settings.borrow();
+        if lease.entry.cancels.get() > 0 || settings.reset_always {
+            let rules = settings.rules;
+            drop(settings);
+            let home = Rc::clone(&self.home);
+            let fresh = Session::new(rules, ParamSet::default());
+            rt::spawn_local("give back", async move { give_back(&home, lease, fresh, evidence).await });
+        } else {
+            lease.unlinked();
+            lease.watch();
+            lease.release(evidence, now);
+        }
+    }
+
+    fn obey(&mut self) -> Result<(), Ended> {
+        let mut order = self.entry.order.borrow_mut();
+        let Some(standing) = order.as_ref() else { return Ok(()) };
+        let busy = self.session.tx() != TxStatus::Idle || self.session.request_since().is_some();
+        if standing.at_transaction_end && busy {
+            return Ok(());
+        }
+        order.take().map_or(Ok(()), |order| Err(Ended::Ordered(order)))
+    }
+
+    fn remember_waker(&self, cx: &Context<'_>) {
+        let mut known = self.entry.waker.borrow_mut();
+        if !known.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *known = Some(cx.waker().clone());
+        }
+    }
+
+    /// Tells the worker's books what this turn has changed.
+    fn publish(&mut self, now: Instant) {
+        let tally = self.session.take_tally();
+        tally.publish(&mut self.home.counters.borrow_mut());
+        let entry = &self.entry;
+        let request = self.session.request_since();
+        if request.is_some() && entry.request_since.get().is_none() {
+            entry.request_at.set(clock::wall());
+        }
+        entry.request_since.set(request);
+        let linked = self.link.is_some();
+        let running = linked && self.session.is_running();
+        entry.running.set(running);
+        let in_block = self.session.tx() != TxStatus::Idle;
+        keep_since(&entry.idle_in_xact_since, in_block && !running, now);
+        keep_since(&entry.idle_since, !in_block && request.is_none(), now);
+        entry.state.set(match (linked, self.checkout.is_some()) {
+            (true, _) => ClientState::Active,
+            (false, true) => ClientState::Waiting,
+            (false, false) => ClientState::Idle,
+        });
+        entry.waiter.set(self.checkout.as_ref().and_then(Checkout::waiter_id));
+        entry.statements.set(self.session.statements());
+        let name = self.home.names.index(b"application_name").and_then(|i| self.session.params().value(i));
+        let name = name.unwrap_or_default();
+        if entry.application_name.borrow().as_bytes() != name {
+            entry.application_name.replace(String::from_utf8_lossy(name).into_owned());
+        }
+    }
+
+    /// The end: hands the server to whoever brings it home, and the stream to whoever says goodbye.
+    pub fn finish(self, ended: &Ended) -> (Stream, Vec<u8>) {
+        let Self { stream, session, home, link, unsent, .. } = self;
+        self.entry.server.replace(None);
+        self.entry.running.set(false);
+        if let Some(Link { lease, unread, unsent, mute }) = link {
+            match ended {
+                Ended::ServerLost(_) => lease.retire(RetireReason::Crashed),
+                Ended::Session(error) if error.is_servers() => lease.retire(RetireReason::Crashed),
+                Ended::Session(SessionError::Parameter(_)) => lease.retire(RetireReason::InvalidParameter),
+                Ended::Session(_) | Ended::ClientGone(_) | Ended::Ordered(_) | Ended::Refused(_) => {
+                    let orderly = matches!(ended, Ended::Session(SessionError::ClientClosed));
+                    let unsent = unsent.len() + usize::from(mute);
+                    let reason = RetireReason::ClientGone;
+                    let left = Left { lease, session, unsent, unread, orderly, reason };
+                    rt::spawn_local("wind down", wind_down(home, left));
+                }
+            }
+        }
+        (stream, unsent)
+    }
+}
+
+fn keep_since(cell: &std::cell::Cell<Option<Instant>>, holds: bool, now: Instant) {
+    match (holds, cell.get()) {
+        (true, None) => cell.set(Some(now)),
+        (false, Some(_)) => cell.set(None),
+        (true, Some(_)) | (false, None) => {}
+    }
+}
+
+fn gone(error: io::Error) -> Ended {
+    Ended::ClientGone(Some(error))
+}
+
+fn turn<'a>(
+    now: Instant,
+    lease: Option<&'a mut Lease<ServerConn>>,
+    catalog: &'a mut crate::session::Catalog,
+    home: &'a Home,
+    out: &'a mut Outboxes,
+) -> Turn<'a> {
+    Turn {
+        now,
+        facts: lease.map(|lease| &mut lease.facts),
+        catalog,
+        names: &home.names,
+        to_server: &mut out.to_server,
+        to_client: &mut out.to_client,
+    }
+}

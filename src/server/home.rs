@@ -1,0 +1,155 @@
+//! A pool with everything that clients of one (database, server user) share on its home worker.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::cancel::CancelTarget;
+use super::conn::{Alarms, ServerConn, ServerEntry};
+use super::open::{Opened, ServerPlan};
+use crate::auth::ScramKeys;
+use crate::config::Secret;
+use crate::metrics::Counters;
+use crate::net::clock;
+use crate::pool::Pool;
+use crate::session::{Catalog, ParamSet, Rules, ServerFacts, TrackedNames};
+
+/// What PostgreSQL reports at login, for clients that log in to the pooler.
+#[derive(Debug, Clone, Default)]
+pub struct Welcome {
+    /// Every reported parameter, in the order of the reports.
+    pub reported: Vec<(Vec<u8>, Vec<u8>)>,
+    /// The followed ones among them.
+    pub followed: ParamSet,
+}
+
+/// Settings of one pool that a reload may change.
+#[derive(Debug, Clone)]
+pub struct HomeSettings {
+    /// Pool mode and statement limit.
+    pub rules: Rules,
+    /// Run between sessions; empty for none.
+    pub reset_query: String,
+    /// Run it in every mode.
+    pub reset_always: bool,
+    /// Longest running query.
+    pub query_timeout: Option<Duration>,
+    /// Longest idle time inside a transaction.
+    pub idle_transaction_timeout: Option<Duration>,
+    /// Longest idle time of a client outside a transaction.
+    pub client_idle_timeout: Option<Duration>,
+    /// Longest life of a cancel request.
+    pub cancel_wait_timeout: Option<Duration>,
+    /// Connect and login together.
+    pub connect_timeout: Option<Duration>,
+    /// Lines for new server connections.
+    pub log_connections: bool,
+    /// Lines for ended connections.
+    pub log_disconnections: bool,
+}
+
+/// What a client proved at its login and a server may ask for.
+#[derive(Debug, Clone, Default)]
+pub struct ProvenSecrets {
+    /// Keys of its SCRAM exchange.
+    pub keys: Option<ScramKeys>,
+    /// Its password in clear text.
+    pub password: Option<Secret>,
+}
+
+/// See the module.
+pub struct Home {
+    /// Who holds and who waits.
+    pub pool: Pool<ServerConn>,
+    /// Statement texts of this pool.
+    pub catalog: RefCell<Catalog>,
+    /// What is counted here.
+    pub counters: RefCell<Counters>,
+    /// What new clients are told; `None` until a server has logged in.
+    pub welcome: RefCell<Option<Rc<Welcome>>>,
+    /// How servers are opened.
+    pub plan: RefCell<ServerPlan>,
+    /// Settings in force.
+    pub settings: RefCell<Rc<HomeSettings>>,
+    /// Followed parameters.
+    pub names: Rc<TrackedNames>,
+    /// Servers of this pool, as the console shows them.
+    pub servers: RefCell<HashMap<u64, Rc<ServerEntry>>>,
+    /// Cancel requests on their way.
+    pub cancels: Cell<u32>,
+    /// What clients of this pool proved at their login, for servers that ask for it.
+    pub proven: RefCell<Option<ProvenSecrets>>,
+    /// Servers that spoke while idle.
+    pub alarms: Arc<Alarms>,
+}
+
+impl Home {
+    /// A server has logged in: makes the connection the pool lends, and remembers the welcome.
+    pub fn adopt(&self, id: u64, opened: Opened, plan: &ServerPlan) -> ServerConn {
+        let mut facts = ServerFacts::default();
+        for (name, value) in &opened.parameters {
+            if let Some(index) = self.names.index(name) {
+                facts.params.set(index, value);
+            }
+        }
+        let welcome = Welcome { reported: opened.parameters, followed: facts.params.clone() };
+        self.welcome.replace(Some(Rc::new(welcome)));
+        let stream = opened.stream;
+        let backend_pid = opened.key.as_ref().map_or(0, |key| key.process_id);
+        let cancel = opened.key.map(|key| Rc::new(CancelTarget::new(&stream, plan, key)));
+        let (remote, local) = (stream.endpoint(), stream.local_endpoint());
+        let port = plan.target.port;
+        let entry = Rc::new(ServerEntry {
+            id,
+            backend_pid,
+            addr: (remote.addr_text(), remote.port(port), local.addr_text(), local.port(port)),
+            tls: stream.tls_info().unwrap_or_default().to_owned(),
+            connected_at: clock::wall(),
+            request_at: Cell::new(clock::wall()),
+            state: Cell::new("idle"),
+            client: Cell::new(None),
+            statements: Cell::new(0),
+            application_name: RefCell::default(),
+            cancel,
+            cancels: Cell::new(0),
+        });
+        self.servers.borrow_mut().insert(id, Rc::clone(&entry));
+        ServerConn::new(stream, facts, entry, &self.alarms)
+    }
+
+    /// Followed parameters as a server reports them now: what the next client will be told (R46).
+    pub fn refresh_welcome(&self, params: &ParamSet) {
+        let Some(known) = self.welcome.borrow().clone() else { return };
+        if known.followed == *params {
+            return;
+        }
+        let mut fresh = Welcome::clone(&known);
+        for (name, value) in &mut fresh.reported {
+            let current = self.names.index(name).and_then(|index| params.value(index));
+            if let Some(current) = current {
+                *value = current.to_vec();
+            }
+        }
+        fresh.followed = params.clone();
+        self.welcome.replace(Some(Rc::new(fresh)));
+    }
+
+    /// A server is gone for good.
+    pub fn forget(&self, id: u64) {
+        self.servers.borrow_mut().remove(&id);
+    }
+
+    /// Settings in force.
+    pub fn settings(&self) -> Rc<HomeSettings> {
+        Rc::clone(&self.settings.borrow())
+    }
+
+    /// Until when a cancel request that begins now may live.
+    pub fn cancel_deadline(&self, now: Instant) -> Instant {
+        /// For configurations without a limit: a cancel that takes longer helps nobody.
+        const LONGEST: Duration = Duration::from_secs(60);
+        now + self.settings.borrow().cancel_wait_timeout.unwrap_or(LONGEST)
+    }
+}

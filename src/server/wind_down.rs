@@ -1,0 +1,275 @@
+//! Servers on their way back to the pool without a client, or out of it.
+//!
+//! Owns: draining and rolling back what a client left behind, the reset between sessions, cancels, closing. Every
+//! step has a bound; what cannot be proven clean is closed (R4, R11, R12).
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use super::cancel::send_cancel;
+use super::conn::{ServerConn, ServerEntry};
+use super::home::Home;
+use crate::net::{clock, rt};
+use crate::pool::{Lease, RetireReason, Retired, SlotState};
+use crate::session::{Halt, Leave, Outbox, Quiescent, Session, Turn};
+
+/// Longest time a server may take to come to rest after its client has gone.
+const DRAIN_TIME: Duration = Duration::from_secs(5);
+
+/// Most bytes read from a server for a client that has gone; reading on would cost more than a new connection.
+const DRAIN_BYTES: usize = 1 << 20;
+
+/// Steps of [`Session::leave`] at most: end COPY, end the batch, roll back, and look again.
+const DRAIN_STEPS: usize = 5;
+
+/// How long a closed server may keep its slot while its backend ends (R8).
+const CLOSE_TIME: Duration = Duration::from_secs(5);
+
+/// Read buffer of a drain.
+const DRAIN_BUFFER: usize = 16 * 1024;
+
+/// A server whose client has gone, with the conversation that knows its position.
+pub struct Left {
+    /// The server.
+    pub lease: Lease<ServerConn>,
+    /// The conversation.
+    pub session: Session,
+    /// Bytes not yet sent to the server.
+    pub unsent: usize,
+    /// Bytes of the server not yet understood.
+    pub unread: Vec<u8>,
+    /// The client said goodbye, so what it asked for last is to be finished.
+    pub orderly: bool,
+    /// Why the client went, if the server has to be closed.
+    pub reason: RetireReason,
+}
+
+/// Brings a server back to its pool or closes it.
+///
+/// Cancel safety: dropping the future drops the lease, which closes the server.
+pub async fn wind_down(home: Rc<Home>, mut left: Left) {
+    let reason = left.reason;
+    left.lease.mark(SlotState::Resetting);
+    left.lease.entry.client.set(None);
+    left.lease.entry.state.set("tested");
+    let deadline = clock::now() + DRAIN_TIME;
+    match rt::timeout_at(deadline, come_to_rest(&home, &mut left)).await {
+        Ok(Some(evidence)) => {
+            let Left { lease, session, .. } = left;
+            give_back(&home, lease, session, evidence).await;
+        }
+        Ok(None) | Err(_) => left.lease.retire(reason),
+    }
+}
+
+async fn come_to_rest(home: &Rc<Home>, left: &mut Left) -> Option<Quiescent> {
+    let mut budget = DRAIN_BYTES;
+    for _ in 0..DRAIN_STEPS {
+        let mut own = Outbox::default();
+        let unread = left.unread.len() + usize::from(left.lease.stream.has_unread());
+        let unsent = left.unsent + usize::from(left.lease.stream.has_unsent());
+        match left.session.leave(unsent, unread, &mut own) {
+            Leave::AtRest(evidence) => return Some(evidence),
+            Leave::Close => return None,
+            Leave::Drain { cancel } => {
+                if cancel && !left.orderly {
+                    cancel_server(home, &left.lease.entry).await;
+                }
+            }
+        }
+        send_own(&mut left.lease, &own).await?;
+        drain(home, &mut left.lease, &mut left.session, &mut left.unread, &mut budget).await?;
+    }
+    None
+}
+
+async fn send_own(lease: &mut Lease<ServerConn>, own: &Outbox) -> Option<()> {
+    let bytes: Vec<u8> = own.slices(&[]).flatten().copied().collect();
+    lease.stream.write_all(&bytes).await.ok()?;
+    lease.stream.flush().await.ok()
+}
+
+/// Reads until nothing is owed, within the byte budget.
+async fn drain(
+    home: &Home,
+    lease: &mut Lease<ServerConn>,
+    session: &mut Session,
+    unread: &mut Vec<u8>,
+    budget: &mut usize,
+) -> Option<()> {
+    let mut buffer = vec![0; DRAIN_BUFFER];
+    while !session.is_drained() {
+        let n = lease.stream.read(&mut buffer).await.ok()?;
+        *budget = budget.checked_sub(n)?;
+        if n == 0 {
+            return None;
+        }
+        unread.extend_from_slice(buffer.get(..n)?);
+        let (mut to_client, mut to_server) = (Outbox::default(), Outbox::default());
+        let mut catalog = home.catalog.borrow_mut();
+        let mut turn = Turn {
+            now: clock::now(),
+            facts: Some(&mut lease.facts),
+            catalog: &mut catalog,
+            names: &home.names,
+            to_server: &mut to_server,
+            to_client: &mut to_client,
+        };
+        let taken = session.on_server(&mut turn, unread);
+        unread.drain(..taken.consumed);
+        if taken.halt != Halt::More {
+            return None;
+        }
+    }
+    Some(())
+}
+
+/// The end of a proven clean server: held back while cancels aim at it, reset where the mode wants it, released.
+///
+/// Cancel safety: as [`wind_down`].
+pub async fn give_back(
+    home: &Rc<Home>,
+    mut lease: Lease<ServerConn>,
+    mut session: Session,
+    evidence: Quiescent,
+) {
+    let mut evidence = evidence;
+    if !wait_for_cancels(home, &lease).await {
+        return lease.retire(RetireReason::CloseNeeded);
+    }
+    let settings = home.settings();
+    let session_ended = settings.rules.mode == crate::config::PoolMode::Session || settings.reset_always;
+    if session_ended && !settings.reset_query.is_empty() {
+        lease.mark(SlotState::Resetting);
+        lease.entry.state.set("tested");
+        let reset = run_reset(home, &mut lease, &mut session, &settings.reset_query);
+        match rt::timeout_at(clock::now() + DRAIN_TIME, reset).await {
+            Ok(Some(fresh)) => evidence = fresh,
+            Ok(None) | Err(_) => return lease.retire(RetireReason::ResetQueryFailed),
+        }
+        lease.facts.statements.clear();
+        lease.facts.unnamed = None;
+    }
+    lease.unlinked();
+    lease.watch();
+    lease.release(evidence, clock::now());
+}
+
+async fn run_reset(
+    home: &Home,
+    lease: &mut Lease<ServerConn>,
+    session: &mut Session,
+    sql: &str,
+) -> Option<Quiescent> {
+    let mut own = Outbox::default();
+    session.reset(sql, &mut own);
+    send_own(lease, &own).await?;
+    let (mut unread, mut budget) = (Vec::new(), DRAIN_BYTES);
+    drain(home, lease, session, &mut unread, &mut budget).await?;
+    session.release_after_end(0, unread.len())
+}
+
+/// Waits until no cancel is on its way to the server any more (R9); `false` when that takes too long.
+async fn wait_for_cancels(home: &Home, lease: &Lease<ServerConn>) -> bool {
+    if lease.entry.cancels.get() == 0 {
+        return true;
+    }
+    lease.mark(SlotState::BeingCanceled);
+    lease.entry.state.set("being_canceled");
+    let deadline = home.cancel_deadline(clock::now());
+    while lease.entry.cancels.get() > 0 {
+        if clock::now() >= deadline {
+            return false;
+        }
+        rt::sleep_until(clock::now() + CANCEL_POLL).await;
+    }
+    true
+}
+
+/// How often a held-back server looks whether its cancels are done: rare, and soon enough for the next client.
+const CANCEL_POLL: Duration = Duration::from_millis(5);
+
+/// Counts a cancel on its way, however its task ends.
+struct CancelMark {
+    home: Rc<Home>,
+    entry: Rc<ServerEntry>,
+}
+
+impl CancelMark {
+    fn new(home: Rc<Home>, entry: Rc<ServerEntry>) -> Self {
+        entry.cancels.set(entry.cancels.get() + 1);
+        home.cancels.set(home.cancels.get() + 1);
+        Self { home, entry }
+    }
+}
+
+impl Drop for CancelMark {
+    fn drop(&mut self) {
+        self.entry.cancels.set(self.entry.cancels.get().saturating_sub(1));
+        self.home.cancels.set(self.home.cancels.get().saturating_sub(1));
+    }
+}
+
+/// Cancels what runs on a server. From the call on, before the future is first polled, the server is given to
+/// nobody else (R9); the future ends when the server has dealt with the request or the bound has passed.
+pub fn cancel_server(home: &Rc<Home>, entry: &Rc<ServerEntry>) -> impl Future<Output = ()> + 'static {
+    let mark = CancelMark::new(Rc::clone(home), Rc::clone(entry));
+    async move {
+        let Some(target) = mark.entry.cancel.clone() else { return };
+        let deadline = mark.home.cancel_deadline(clock::now());
+        if let Err(error) = send_cancel(&target, deadline).await {
+            tracing::warn!(server = mark.entry.id, %error, "cancel request failed");
+        }
+    }
+}
+
+/// Closes a server. Its slot stays taken until the backend has closed its end, or the bound has passed (R8).
+pub async fn retire(home: Rc<Home>, retired: Retired<ServerConn>) {
+    let Retired { mut conn, reason, slot } = retired;
+    let id = conn.entry.id;
+    if home.settings.borrow().log_disconnections {
+        let age = conn.age_secs(clock::wall());
+        tracing::info!(server = id, pool = %home.pool.key(), "closing because: {reason} (age={age}s)");
+    }
+    let deadline = clock::now() + CLOSE_TIME;
+    if leaves_work_behind(reason) {
+        cancel_server(&home, &conn.entry).await;
+    }
+    let _ = rt::timeout_at(deadline, say_goodbye(&mut conn)).await;
+    home.forget(id);
+    drop(conn);
+    drop(slot);
+}
+
+/// Whether the backend may still be running something for the client that has gone.
+const fn leaves_work_behind(reason: RetireReason) -> bool {
+    matches!(
+        reason,
+        RetireReason::Abandoned
+            | RetireReason::ClientGone
+            | RetireReason::ClientGoneOwed
+            | RetireReason::ClientGoneUnsent
+            | RetireReason::AdminDisconnect
+            | RetireReason::QueryTimeout
+            | RetireReason::DatabaseRemoved
+            | RetireReason::UnknownPacket
+    )
+}
+
+async fn say_goodbye(conn: &mut ServerConn) {
+    let _ = conn.stream.write_all(b"X\0\0\0\x04").await;
+    let _ = conn.stream.shutdown().await;
+    let mut sink = vec![0; DRAIN_BUFFER];
+    poll_fn(|cx| {
+        loop {
+            match conn.stream.poll_read(cx, &mut sink) {
+                Poll::Ready(Ok(n)) if n > 0 => {}
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    })
+    .await;
+}

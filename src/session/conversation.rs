@@ -1,0 +1,383 @@
+//! The conversation with one client: its state and what both directions share.
+//!
+//! `from_client` and `from_server` beside this file are the two directions. All progress lives here and in
+//! [`ServerFacts`], none in a future: whoever moves the bytes may stop at any point.
+
+use std::time::Instant;
+
+use crate::config::PoolMode;
+use crate::metrics::Counters;
+use crate::proto::{FrameHeader, PgError, SqlState, TxStatus, put_bound_query, put_ready};
+
+use super::error::SessionError;
+use super::inflight::{InFlight, Kind, Owed, Why};
+use super::outbox::Outbox;
+use super::params::{ParamSet, TrackedNames, set_config_sql};
+use super::quiescent::Quiescent;
+use super::statements::{Catalog, ClientStatements, ServerStatements};
+use super::unnamed::Unnamed;
+
+/// What is true of one backend beyond a lease.
+#[derive(Debug, Default)]
+pub struct ServerFacts {
+    /// Followed parameters as last reported.
+    pub params: ParamSet,
+    /// Statements prepared under the pooler's names.
+    pub statements: ServerStatements,
+    /// Number of the unnamed statement it has.
+    pub unnamed: Option<u64>,
+}
+
+/// What a conversation is made with.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules {
+    /// When the server is given back.
+    pub mode: PoolMode,
+    /// Prepared statements kept per server; 0 turns tracking off.
+    pub max_prepared: usize,
+}
+
+/// What one turn works with besides the bytes.
+pub struct Turn<'a> {
+    /// The time of this turn.
+    pub now: Instant,
+    /// The linked server, if there is one.
+    pub facts: Option<&'a mut ServerFacts>,
+    /// Statements of the pool.
+    pub catalog: &'a mut Catalog,
+    /// Names of the followed parameters.
+    pub names: &'a TrackedNames,
+    /// What goes to the server.
+    pub to_server: &'a mut Outbox,
+    /// What goes to the client.
+    pub to_client: &'a mut Outbox,
+}
+
+/// How far a turn got.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// Bytes of the input that are done with.
+    pub consumed: usize,
+    /// Why it stopped there.
+    pub halt: Halt,
+}
+
+/// Why a turn stopped.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Halt {
+    /// The input is used up, or a message is not complete yet.
+    More,
+    /// The next message needs a server and none is linked.
+    NeedServer,
+    /// The next message has to wait for replies.
+    Wait,
+    /// The conversation is over.
+    End(SessionError),
+}
+
+/// What a client did, counted during a lease and published when it ends.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// See [`crate::metrics::Counters`] for these.
+    pub xacts: u64,
+    /// Requests.
+    pub queries: u64,
+    /// Bytes from the client.
+    pub client_bytes: u64,
+    /// Bytes from the server.
+    pub server_bytes: u64,
+    /// Microseconds in transactions.
+    pub xact_us: u64,
+    /// Microseconds in requests.
+    pub query_us: u64,
+    /// Named Parses of the client.
+    pub client_parses: u64,
+    /// Parses sent for tracked statements.
+    pub server_parses: u64,
+    /// Binds of tracked statements.
+    pub binds: u64,
+}
+
+impl Tally {
+    /// Adds what was counted to the pool's numbers.
+    pub const fn publish(&self, counters: &mut Counters) {
+        counters.xacts += self.xacts;
+        counters.queries += self.queries;
+        counters.client_bytes += self.client_bytes;
+        counters.server_bytes += self.server_bytes;
+        counters.xact_us += self.xact_us;
+        counters.query_us += self.query_us;
+        counters.client_parses += self.client_parses;
+        counters.server_parses += self.server_parses;
+        counters.binds += self.binds;
+    }
+}
+
+/// The rest of a message that is passed or dropped as it arrives.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Body {
+    pub(super) left: usize,
+    pub(super) pass: bool,
+}
+
+/// Whether the client's messages may pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Gate {
+    /// They may.
+    Open,
+    /// Our own parameter settings are under way; the client waits.
+    Preparing,
+    /// A batch was answered with an error before anything of it was sent; the rest up to Sync is dropped (R25).
+    SkipToSync,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Session {
+    pub(super) rules: Rules,
+    pub(super) tx: TxStatus,
+    pub(super) inflight: InFlight,
+    pub(super) from_client: Body,
+    pub(super) from_server: Body,
+    pub(super) gate: Gate,
+    /// Already asked the server for what it has ready, so that a waiting CopyDone can be judged.
+    pub(super) nudged: bool,
+    pub(super) names: ClientStatements,
+    pub(super) unnamed: Unnamed,
+    pub(super) params: ParamSet,
+    /// Counts what Sync, Query and FunctionCall separate.
+    pub(super) segment: u64,
+    /// Use mark of the server's statements when the segment began.
+    pub(super) segment_mark: u64,
+    /// Statements too large to keep that only the linked server has.
+    pub(super) pinned_statements: usize,
+    pub(super) tally: Tally,
+    pub(super) request_since: Option<Instant>,
+    pub(super) xact_since: Option<Instant>,
+}
+
+impl Session {
+    /// A conversation right after login. `params` are the client's values, its own over the pool's.
+    pub fn new(rules: Rules, params: ParamSet) -> Self {
+        Self {
+            rules,
+            tx: TxStatus::Idle,
+            inflight: InFlight::default(),
+            from_client: Body::default(),
+            from_server: Body::default(),
+            gate: Gate::Open,
+            nudged: false,
+            names: ClientStatements::default(),
+            unnamed: Unnamed::default(),
+            params,
+            segment: 0,
+            segment_mark: 0,
+            pinned_statements: 0,
+            tally: Tally::default(),
+            request_since: None,
+            xact_since: None,
+        }
+    }
+
+    /// Whether statement names are mapped: the server does not stay with the client.
+    pub(super) const fn tracks_statements(&self) -> bool {
+        self.rules.max_prepared > 0 && !matches!(self.rules.mode, PoolMode::Session)
+    }
+
+    /// New settings: they apply from the next link on. A session stays one.
+    pub fn set_rules(&mut self, rules: Rules) {
+        if (self.rules.mode == PoolMode::Session) == (rules.mode == PoolMode::Session) {
+            self.rules = rules;
+        }
+    }
+
+    /// A server was linked: first puts the parameters that differ in force (own messages at rest, R51).
+    pub fn link(&mut self, turn: &mut Turn<'_>) {
+        let Some(facts) = turn.facts.as_deref_mut() else { return };
+        self.segment_mark = facts.statements.mark();
+        self.request_since = self.request_since.map(|_| turn.now);
+        self.xact_since = self.xact_since.map(|_| turn.now);
+        let mut bound: Vec<&[u8]> = Vec::new();
+        for (index, value) in self.params.differing(&facts.params) {
+            bound.extend([turn.names.name(index).as_bytes(), value]);
+        }
+        if bound.is_empty() {
+            return;
+        }
+        let sql = set_config_sql(bound.len() / 2);
+        turn.to_server.own(|out| put_bound_query(out, &sql, &bound));
+        for kind in [Kind::Parse, Kind::Bind, Kind::Execute, Kind::Sync] {
+            self.inflight.owe(kind, Why::Own);
+        }
+        facts.unnamed = None;
+        self.gate = Gate::Preparing;
+    }
+
+    /// Evidence that the server may go back now, if the pool mode wants it back and it is at rest (R1, R3).
+    ///
+    /// `unsent` and `unread` are the bytes that still lie in the buffers towards and from the server.
+    pub fn try_release(&self, unsent: usize, unread: usize) -> Option<Quiescent> {
+        let mode_allows = self.rules.mode != PoolMode::Session;
+        (mode_allows && self.is_at_rest(unsent, unread) && !self.is_pinned()).then(Quiescent::witnessed)
+    }
+
+    /// Evidence that the server is at rest now that the client has gone.
+    pub fn release_after_end(&self, unsent: usize, unread: usize) -> Option<Quiescent> {
+        self.is_at_rest(unsent, unread).then(Quiescent::witnessed)
+    }
+
+    fn is_at_rest(&self, unsent: usize, unread: usize) -> bool {
+        self.inflight.at_rest(self.tx)
+            && self.gate != Gate::Preparing
+            && unsent == 0
+            && unread == 0
+            && self.from_server.left == 0
+            && !(self.from_client.left > 0 && self.from_client.pass)
+    }
+
+    /// Whether only the linked server can serve this client.
+    pub const fn is_pinned(&self) -> bool {
+        self.unnamed.is_pinned() || self.pinned_statements > 0
+    }
+
+    /// A server could not be had for the message at the front of the input, of which `arrived` bytes are there:
+    /// answers its batch once and drops it whole (R25, R97). Returns the bytes to consume.
+    pub fn refuse_batch(
+        &mut self,
+        error: &PgError,
+        header: FrameHeader,
+        arrived: usize,
+        to_client: &mut Outbox,
+    ) -> usize {
+        to_client.own(|out| error.put(out));
+        self.request_since = None;
+        self.xact_since = None;
+        if !matches!(header.tag, b'Q' | b'F') {
+            self.gate = Gate::SkipToSync;
+            return 0;
+        }
+        to_client.own(|out| put_ready(out, TxStatus::Idle));
+        self.segment += 1;
+        let here = header.wire_len.min(arrived);
+        self.from_client = Body { left: header.wire_len - here, pass: false };
+        here
+    }
+
+    /// Whether our own messages are being answered, so that a cancel must not reach the server now (F39).
+    pub const fn is_preparing(&self) -> bool {
+        matches!(self.gate, Gate::Preparing)
+    }
+
+    /// Whether something of the client's is running on the server: what a cancel would hit.
+    pub fn is_running(&self) -> bool {
+        !self.is_preparing() && !self.inflight.is_empty()
+    }
+
+    /// Transaction status by the last ReadyForQuery.
+    pub const fn tx(&self) -> TxStatus {
+        self.tx
+    }
+
+    /// Since when a request is open.
+    pub const fn request_since(&self) -> Option<Instant> {
+        self.request_since
+    }
+
+    /// Since when a transaction is open.
+    pub const fn xact_since(&self) -> Option<Instant> {
+        self.xact_since
+    }
+
+    /// The client's parameter values.
+    pub const fn params(&self) -> &ParamSet {
+        &self.params
+    }
+
+    /// Statement names in use.
+    pub fn statements(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Takes what was counted since the last call.
+    pub fn take_tally(&mut self) -> Tally {
+        std::mem::take(&mut self.tally)
+    }
+
+    /// A server is gone or given back: nothing of it remains here.
+    pub fn unlink(&mut self) {
+        self.inflight = InFlight::default();
+        self.from_server = Body::default();
+        if self.gate == Gate::Preparing {
+            self.gate = Gate::Open;
+        }
+        self.nudged = false;
+    }
+
+    /// Gives the replies whose turn has come and that are made here (R17).
+    pub(super) fn deliver_local(&mut self, to_client: &mut Outbox) {
+        while let Some(owed) = self.inflight.take_local() {
+            let reply: &[u8; 5] = if owed.kind == Kind::Parse { b"1\0\0\0\x04" } else { b"3\0\0\0\x04" };
+            to_client.own(|out| out.extend(reply));
+            self.names.confirm();
+        }
+    }
+
+    /// What the arrival of a reply proves (R52).
+    pub(super) fn completed(&mut self, owed: &Owed, facts: &mut ServerFacts) {
+        match owed.why {
+            Why::NamedParse => {
+                facts.statements.confirm_parse();
+                self.names.confirm();
+            }
+            Why::Prepare => facts.statements.confirm_parse(),
+            Why::UnnamedParse | Why::PrepareUnnamed | Why::UnnamedClose | Why::ClientQuery => {
+                facts.unnamed = self.unnamed.confirm();
+            }
+            Why::Evict => facts.statements.confirm_close(),
+            Why::LocalParse | Why::LocalClose => self.names.confirm(),
+            Why::Client | Why::Own | Why::Refuse(_) => {}
+        }
+    }
+
+    /// What an error in place of a reply proves.
+    pub(super) fn failed(&mut self, owed: &Owed, facts: &mut ServerFacts) {
+        match owed.why {
+            Why::UnnamedParse | Why::PrepareUnnamed => {
+                self.unnamed.fail();
+                facts.unnamed = None;
+            }
+            Why::NamedParse
+            | Why::Prepare
+            | Why::Evict
+            | Why::UnnamedClose
+            | Why::LocalParse
+            | Why::LocalClose
+            | Why::Client
+            | Why::ClientQuery
+            | Why::Own
+            | Why::Refuse(_) => self.skipped(owed, facts),
+        }
+    }
+
+    /// What the server's skipping over a message proves: nothing of it happened.
+    pub(super) fn skipped(&mut self, owed: &Owed, facts: &mut ServerFacts) {
+        match owed.why {
+            Why::NamedParse => {
+                facts.statements.revoke_parse();
+                self.names.revoke();
+            }
+            Why::Prepare => facts.statements.revoke_parse(),
+            Why::LocalParse | Why::LocalClose => self.names.revoke(),
+            Why::UnnamedParse | Why::PrepareUnnamed | Why::UnnamedClose | Why::ClientQuery => {
+                self.unnamed.revoke();
+            }
+            Why::Evict => facts.statements.revoke_close(),
+            Why::Client | Why::Own | Why::Refuse(_) => {}
+        }
+    }
+
+    /// A named limit of the pooler, answered as an ERROR in its place.
+    pub(super) fn limit_error(what: &'static str) -> PgError {
+        PgError::error(SqlState::PROGRAM_LIMIT_EXCEEDED, what)
+    }
+}

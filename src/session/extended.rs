@@ -1,0 +1,257 @@
+//! Parse, Bind, Describe and Close while the pooler maps statement names.
+//!
+//! Names are the client's, statements are the pool's, and each server has some of them: a message goes out under
+//! the pooler's name, behind a Parse of our own if this server lacks the statement.
+
+use std::rc::Rc;
+
+use crate::proto::{
+    BindView, FrameHeader, HEADER_LEN, ParseView, PgError, SqlState, TargetView, put_bind_front,
+    put_describe_statement, put_parse,
+};
+
+use super::conversation::{Halt, ServerFacts, Session, Turn};
+use super::error::SessionError;
+use super::from_client::{Act, whole_body};
+use super::inflight::{Kind, Why};
+use super::statements::{Lookup, Statement};
+
+/// A Parse up to this size is held whole, so that its text can be compared and prepared again elsewhere. Larger
+/// ones stream through and bind the client to its server. Far above what people write; a worker's read buffer
+/// times four.
+const MAX_HELD_PARSE: usize = 256 * 1024;
+
+/// Bytes of a Bind in which both names must end; PostgreSQL uses 63 of each.
+const MAX_BIND_NAMES: usize = 16 * 1024;
+
+/// A name that is never prepared: to describe it makes the server fail where the client expects an error.
+const NEVER_PREPARED: &[u8] = b"pooler_refused";
+
+impl Session {
+    pub(super) fn parse(&mut self, turn: &mut Turn<'_>, header: FrameHeader, rest: &[u8]) -> Act {
+        if header.wire_len > MAX_HELD_PARSE {
+            return self.parse_large(turn, header, rest);
+        }
+        let Some(body) = whole_body(header, rest) else { return Act::NeedBytes };
+        let Some(view) = ParseView::read(body) else {
+            return self.plain_extended(turn, b'P', header, rest);
+        };
+        if view.name.is_empty() {
+            self.begin_request(turn);
+            let id = turn.catalog.next_id();
+            self.unnamed.send_parse(id, Some(view.rest), self.segment);
+            self.send(Kind::Parse, Why::UnnamedParse);
+            return Act::Pass;
+        }
+        if let Some(act) = self.name_is_free(turn, view.name) {
+            return act;
+        }
+        let statement = turn.catalog.intern(view.rest);
+        let found = match turn.facts.as_deref_mut() {
+            Some(facts) => facts.statements.find(&statement, self.segment),
+            None => return Act::Stop(Halt::NeedServer),
+        };
+        if matches!(found, Lookup::Wait) {
+            return Act::Stop(Halt::Wait);
+        }
+        self.begin_request(turn);
+        self.tally.client_parses += 1;
+        self.names.send(view.name, Some(Rc::clone(&statement)), self.segment);
+        if matches!(found, Lookup::Found(())) {
+            self.send(Kind::Parse, Why::LocalParse);
+            return Act::Drop;
+        }
+        self.send_parse(turn, &statement);
+        self.send(Kind::Parse, Why::NamedParse);
+        Act::Rewritten { front: header.wire_len }
+    }
+
+    /// `Some` if a statement of this name cannot be made now.
+    fn name_is_free(&mut self, turn: &mut Turn<'_>, name: &[u8]) -> Option<Act> {
+        match self.names.find(name, self.segment) {
+            Lookup::Wait => Some(Act::Stop(Halt::Wait)),
+            Lookup::Found(_) => {
+                let text = format!("prepared statement \"{}\" already exists", String::from_utf8_lossy(name));
+                Some(self.refuse(turn, PgError::error(SqlState::DUPLICATE_PSTATEMENT, text)))
+            }
+            Lookup::Missing if self.names.is_full() => {
+                Some(self.refuse(turn, Self::limit_error("too many prepared statements")))
+            }
+            Lookup::Missing => None,
+        }
+    }
+
+    fn send_parse(&mut self, turn: &mut Turn<'_>, statement: &Rc<Statement>) {
+        self.tally.server_parses += 1;
+        turn.to_server.own(|out| put_parse(out, statement.server_name(), statement.rest()));
+        if let Some(facts) = turn.facts.as_deref_mut() {
+            facts.statements.send_parse(Rc::clone(statement), self.segment);
+        }
+    }
+
+    /// A Parse too large to keep streams through. What it makes exists on this server only, so the client stays.
+    fn parse_large(&mut self, turn: &mut Turn<'_>, header: FrameHeader, rest: &[u8]) -> Act {
+        let body = rest.get(HEADER_LEN..).unwrap_or_default();
+        let Some(end) = body.iter().take(MAX_BIND_NAMES).position(|&b| b == 0) else {
+            return wait_for_names(body, "statement name too long");
+        };
+        self.begin_request(turn);
+        let id = turn.catalog.next_id();
+        if end == 0 {
+            self.unnamed.send_parse(id, None, self.segment);
+            self.send(Kind::Parse, Why::UnnamedParse);
+            return Act::Pass;
+        }
+        let name = body.get(..end).unwrap_or_default();
+        if let Some(act) = self.name_is_free(turn, name) {
+            return act;
+        }
+        let statement = turn.catalog.private();
+        self.names.send(name, Some(Rc::clone(&statement)), self.segment);
+        self.pinned_statements += 1;
+        self.tally.client_parses += 1;
+        self.tally.server_parses += 1;
+        if let Some(facts) = turn.facts.as_deref_mut() {
+            facts.statements.send_parse(Rc::clone(&statement), self.segment);
+        }
+        self.send(Kind::Parse, Why::NamedParse);
+        let wire_len = header.wire_len - name.len() + statement.server_name().len();
+        turn.to_server.own(|out| {
+            FrameHeader { tag: b'P', wire_len }.put(out);
+            out.extend(statement.server_name());
+        });
+        Act::Rewritten { front: HEADER_LEN + end }
+    }
+
+    pub(super) fn bind(&mut self, turn: &mut Turn<'_>, header: FrameHeader, rest: &[u8]) -> Act {
+        let body = rest.get(HEADER_LEN..header.wire_len.min(rest.len())).unwrap_or_default();
+        let Some(view) = BindView::read(body.get(..MAX_BIND_NAMES).unwrap_or(body)) else {
+            if whole_body(header, rest).is_some() && body.len() <= MAX_BIND_NAMES {
+                return self.plain_extended(turn, b'B', header, rest);
+            }
+            return wait_for_names(body, "portal or statement name too long");
+        };
+        if view.statement.is_empty() {
+            return match self.ready_unnamed(turn) {
+                Some(act) => act,
+                None => self.plain_extended(turn, b'B', header, rest),
+            };
+        }
+        let statement = match self.ready_named(turn, view.statement) {
+            Ok(statement) => statement,
+            Err(act) => return act,
+        };
+        self.tally.binds += 1;
+        self.send(Kind::Bind, Why::Client);
+        turn.to_server.own(|out| put_bind_front(out, header, &view, statement.server_name()));
+        Act::Rewritten { front: HEADER_LEN + view.names_len }
+    }
+
+    pub(super) fn describe(&mut self, turn: &mut Turn<'_>, header: FrameHeader, rest: &[u8]) -> Act {
+        let Some(body) = whole_body(header, rest) else { return Act::NeedBytes };
+        match TargetView::read(body) {
+            Some(TargetView::Statement(b"")) => match self.ready_unnamed(turn) {
+                Some(act) => act,
+                None => self.plain_extended(turn, b'D', header, rest),
+            },
+            Some(TargetView::Statement(name)) => {
+                let statement = match self.ready_named(turn, name) {
+                    Ok(statement) => statement,
+                    Err(act) => return act,
+                };
+                self.send(Kind::DescribeStatement, Why::Client);
+                turn.to_server.own(|out| put_describe_statement(out, statement.server_name()));
+                Act::Rewritten { front: header.wire_len }
+            }
+            Some(TargetView::Portal(_)) | None => self.plain_extended(turn, b'D', header, rest),
+        }
+    }
+
+    pub(super) fn close(&mut self, turn: &mut Turn<'_>, header: FrameHeader, rest: &[u8]) -> Act {
+        let Some(body) = whole_body(header, rest) else { return Act::NeedBytes };
+        match TargetView::read(body) {
+            Some(TargetView::Statement(name)) if !name.is_empty() => {
+                self.names.send(name, None, self.segment);
+                self.send(Kind::Close, Why::LocalClose);
+                Act::Drop
+            }
+            Some(TargetView::Portal(_)) if turn.facts.is_none() => {
+                // No server, no portal; to close what does not exist is no error.
+                turn.to_client.own(|out| out.extend(b"3\0\0\0\x04"));
+                Act::Drop
+            }
+            _ if turn.facts.is_none() => Act::Stop(Halt::NeedServer),
+            Some(TargetView::Statement(_)) => {
+                self.begin_request(turn);
+                self.unnamed.send_end(self.segment);
+                self.send(Kind::Close, Why::UnnamedClose);
+                Act::Pass
+            }
+            Some(TargetView::Portal(_)) | None => self.plain_extended(turn, b'C', header, rest),
+        }
+    }
+
+    /// Makes sure that the server has the statement behind a client's name.
+    fn ready_named(&mut self, turn: &mut Turn<'_>, name: &[u8]) -> Result<Rc<Statement>, Act> {
+        let statement = match self.names.find(name, self.segment) {
+            Lookup::Found(statement) => statement,
+            Lookup::Wait => return Err(Act::Stop(Halt::Wait)),
+            Lookup::Missing => {
+                let text = format!("prepared statement \"{}\" does not exist", String::from_utf8_lossy(name));
+                return Err(self.refuse(turn, PgError::error(SqlState::UNDEFINED_PSTATEMENT, text)));
+            }
+        };
+        let found = match turn.facts.as_deref_mut() {
+            Some(facts) => facts.statements.find(&statement, self.segment),
+            None => return Err(Act::Stop(Halt::NeedServer)),
+        };
+        match found {
+            Lookup::Wait => return Err(Act::Stop(Halt::Wait)),
+            Lookup::Found(()) => self.begin_request(turn),
+            Lookup::Missing => {
+                self.begin_request(turn);
+                self.send_parse(turn, &statement);
+                self.send(Kind::Parse, Why::Prepare);
+            }
+        }
+        Ok(statement)
+    }
+
+    /// Makes sure that the server has the client's unnamed statement; `None` when the message may pass.
+    fn ready_unnamed(&mut self, turn: &mut Turn<'_>) -> Option<Act> {
+        let on_server = turn.facts.as_deref().and_then(|facts: &ServerFacts| facts.unnamed);
+        let prepare = match self.unnamed.find(on_server, self.segment) {
+            Lookup::Wait => return Some(Act::Stop(Halt::Wait)),
+            Lookup::Missing => {
+                let error = PgError::error(
+                    SqlState::UNDEFINED_PSTATEMENT,
+                    "unnamed prepared statement does not exist",
+                );
+                return Some(self.refuse(turn, error));
+            }
+            Lookup::Found(None) => return None,
+            Lookup::Found(Some((id, text))) => {
+                turn.to_server.own(|out| put_parse(out, b"", text));
+                id
+            }
+        };
+        self.unnamed.send_prepare(prepare, self.segment);
+        self.send(Kind::Parse, Why::PrepareUnnamed);
+        None
+    }
+
+    /// Answers the message with an error in its place and makes the server skip as the client expects.
+    fn refuse(&mut self, turn: &mut Turn<'_>, error: PgError) -> Act {
+        self.begin_request(turn);
+        turn.to_server.own(|out| put_describe_statement(out, NEVER_PREPARED));
+        self.send(Kind::DescribeStatement, Why::Refuse(Box::new(error)));
+        Act::Drop
+    }
+}
+
+fn wait_for_names(body: &[u8], limit: &'static str) -> Act {
+    if body.len() >= MAX_BIND_NAMES {
+        return Act::Stop(Halt::End(SessionError::ClientLimit(limit)));
+    }
+    Act::NeedBytes
+}

@@ -1,0 +1,234 @@
+//! The direction from the client: what each frontend message means for the server and for the replies owed.
+
+use crate::proto::{FrameHeader, HEADER_LEN, TargetView, put_close_statement, put_ready};
+
+use super::conversation::{Body, Gate, Halt, Session, Taken, Turn};
+use super::error::SessionError;
+use super::inflight::{CopyState, Kind, Why};
+
+/// Statements closed at most in front of one Sync, so that a lowered limit is reached bit by bit.
+const MAX_EVICTIONS: usize = 8;
+
+/// What happens to the message at the front of the input.
+pub(super) enum Act {
+    /// It passes unchanged.
+    Pass,
+    /// Its first bytes were rewritten; those behind `front` pass.
+    Rewritten { front: usize },
+    /// It goes no further.
+    Drop,
+    /// It can be judged when more of its bytes are there.
+    NeedBytes,
+    /// See [`Halt`].
+    Stop(Halt),
+}
+
+impl Session {
+    /// Takes bytes from the client. `input` begins where the last call's `consumed` ended.
+    ///
+    /// Everything it decides is in `self`, in the facts, and in the outboxes when it returns.
+    pub fn on_client(&mut self, turn: &mut Turn<'_>, input: &[u8]) -> Taken {
+        let mut at = 0;
+        let halt = loop {
+            let rest = input.get(at..).unwrap_or_default();
+            if self.from_client.left > 0 {
+                let here = self.from_client.left.min(rest.len());
+                if self.from_client.pass {
+                    turn.to_server.pass(at..at + here);
+                }
+                self.from_client.left -= here;
+                at += here;
+                if self.from_client.left > 0 {
+                    break Halt::More;
+                }
+                continue;
+            }
+            let header = match FrameHeader::frontend(rest) {
+                Ok(Some(header)) => header,
+                Ok(None) => break Halt::More,
+                Err(error) => break Halt::End(SessionError::ClientProtocol(error)),
+            };
+            let (front, pass) = match self.judge(turn, header, rest) {
+                Act::Pass => (0, true),
+                Act::Rewritten { front } => (front, true),
+                Act::Drop => (0, false),
+                Act::NeedBytes => break Halt::More,
+                Act::Stop(halt) => break halt,
+            };
+            self.tally.client_bytes += header.wire_len as u64;
+            at += front;
+            self.from_client = Body { left: header.wire_len - front, pass };
+        };
+        self.deliver_local(turn.to_client);
+        Taken { consumed: at, halt }
+    }
+
+    fn judge(&mut self, turn: &mut Turn<'_>, header: FrameHeader, rest: &[u8]) -> Act {
+        if header.tag == b'X' {
+            return Act::Stop(Halt::End(SessionError::ClientClosed));
+        }
+        if self.is_preparing() || self.inflight.is_full() {
+            return Act::Stop(Halt::Wait);
+        }
+        if self.gate == Gate::SkipToSync {
+            return self.skip_unsent(turn, header.tag);
+        }
+        if self.inflight.is_skipping() && header.tag != b'S' {
+            return Act::Drop;
+        }
+        let linked = turn.facts.is_some();
+        match header.tag {
+            b'S' => self.sync(turn),
+            b'H' => self.flush(),
+            b'd' if self.inflight.is_empty() => Act::Drop,
+            b'd' => Act::Pass,
+            b'c' | b'f' => self.copy_end(turn),
+            b'C' if self.tracks_statements() => self.close(turn, header, rest),
+            _ if !linked => Act::Stop(Halt::NeedServer),
+            b'Q' => self.query(turn),
+            b'F' => {
+                self.begin_request(turn);
+                self.send(Kind::FunctionCall, Why::Client);
+                self.end_segment(turn);
+                Act::Pass
+            }
+            b'P' if self.tracks_statements() => self.parse(turn, header, rest),
+            b'B' if self.tracks_statements() => self.bind(turn, header, rest),
+            b'D' if self.tracks_statements() => self.describe(turn, header, rest),
+            tag => self.plain_extended(turn, tag, header, rest),
+        }
+    }
+
+    /// Messages of the extended protocol whose names are the server's own.
+    pub(super) fn plain_extended(
+        &mut self,
+        turn: &mut Turn<'_>,
+        tag: u8,
+        header: FrameHeader,
+        rest: &[u8],
+    ) -> Act {
+        let kind = match tag {
+            b'P' => Kind::Parse,
+            b'B' => Kind::Bind,
+            b'C' => Kind::Close,
+            b'E' => Kind::Execute,
+            _ => {
+                let Some(body) = whole_body(header, rest) else { return Act::NeedBytes };
+                match TargetView::read(body) {
+                    Some(TargetView::Portal(_)) => Kind::DescribePortal,
+                    Some(TargetView::Statement(_)) | None => Kind::DescribeStatement,
+                }
+            }
+        };
+        self.begin_request(turn);
+        self.send(kind, Why::Client);
+        Act::Pass
+    }
+
+    pub(super) fn send(&mut self, kind: Kind, why: Why) {
+        self.inflight.owe(kind, why);
+    }
+
+    /// A request opens with the first message while none is open, a transaction with the first outside one.
+    pub(super) fn begin_request(&mut self, turn: &Turn<'_>) {
+        if self.request_since.is_none() {
+            self.request_since = Some(turn.now);
+            self.tally.queries += 1;
+        }
+        if self.xact_since.is_none() {
+            self.xact_since = Some(turn.now);
+            self.tally.xacts += 1;
+        }
+    }
+
+    fn end_segment(&mut self, turn: &mut Turn<'_>) {
+        self.segment += 1;
+        if let Some(facts) = turn.facts.as_deref_mut() {
+            self.segment_mark = facts.statements.mark();
+        }
+    }
+
+    /// The batch was refused before anything of it was sent: its Sync is answered here (R25).
+    fn skip_unsent(&mut self, turn: &mut Turn<'_>, tag: u8) -> Act {
+        if tag == b'S' {
+            self.gate = Gate::Open;
+            self.segment += 1;
+            let status = self.tx;
+            turn.to_client.own(|out| put_ready(out, status));
+        }
+        Act::Drop
+    }
+
+    fn sync(&mut self, turn: &mut Turn<'_>) -> Act {
+        if turn.facts.is_none() {
+            // Nothing was sent, so PostgreSQL would only say that it is idle.
+            self.segment += 1;
+            let status = self.tx;
+            turn.to_client.own(|out| put_ready(out, status));
+            return Act::Drop;
+        }
+        self.begin_request(turn);
+        self.evict(turn);
+        self.send(Kind::Sync, Why::Client);
+        self.end_segment(turn);
+        Act::Pass
+    }
+
+    /// Closes what the server has beyond its limit, behind the batch that may be using it (R53).
+    fn evict(&mut self, turn: &mut Turn<'_>) {
+        if self.inflight.copy() != CopyState::None || self.inflight.is_skipping() {
+            return;
+        }
+        let Some(facts) = turn.facts.as_deref_mut() else { return };
+        for _ in 0..MAX_EVICTIONS {
+            let Some(victim) = facts.statements.evict(self.rules.max_prepared, self.segment_mark) else {
+                return;
+            };
+            turn.to_server.own(|out| put_close_statement(out, victim.server_name()));
+            self.inflight.owe(Kind::Close, Why::Evict);
+        }
+    }
+
+    /// A Flush matters only inside an open batch; elsewhere the server has flushed already (R36).
+    fn flush(&mut self) -> Act {
+        if self.inflight.is_batch_open() && !self.inflight.copy().is_in() {
+            self.inflight.flushed();
+            return Act::Pass;
+        }
+        Act::Drop
+    }
+
+    /// CopyDone or CopyFail: what it means depends on whether the server has entered COPY IN (R26 to R28).
+    fn copy_end(&mut self, turn: &mut Turn<'_>) -> Act {
+        if self.inflight.copy().is_in() {
+            self.inflight.copy_ended_by_client();
+            return Act::Pass;
+        }
+        if self.inflight.is_empty() || !self.inflight.is_certain() {
+            return Act::Drop;
+        }
+        if self.inflight.is_batch_open() && !self.nudged {
+            // The answer that decides may be waiting in the server's buffer.
+            self.nudged = true;
+            turn.to_server.own(|out| out.extend(b"H\0\0\0\x04"));
+        }
+        Act::Stop(Halt::Wait)
+    }
+
+    fn query(&mut self, turn: &mut Turn<'_>) -> Act {
+        self.begin_request(turn);
+        if self.tracks_statements() {
+            self.unnamed.send_end(self.segment);
+            self.send(Kind::Query, Why::ClientQuery);
+        } else {
+            self.send(Kind::Query, Why::Client);
+        }
+        self.end_segment(turn);
+        Act::Pass
+    }
+}
+
+/// The body of a message, once all of it is there.
+pub(super) fn whole_body(header: FrameHeader, rest: &[u8]) -> Option<&[u8]> {
+    rest.get(HEADER_LEN..header.wire_len)
+}

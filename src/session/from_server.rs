@@ -1,0 +1,210 @@
+//! The direction from the server: each reply is matched against what is owed, then passed, swallowed or replaced.
+
+use std::ops::Range;
+
+use crate::config::PoolMode;
+use crate::proto::{FrameHeader, HEADER_LEN, PgError, Severity, SqlState, TxStatus};
+
+use super::conversation::{Body, Gate, Halt, Session, Taken, Turn};
+use super::error::SessionError;
+use super::inflight::{Fit, Kind, Misfit, Why};
+
+/// Bytes of an error held to learn its severity and code, which PostgreSQL sends first.
+const MAX_HELD_ERROR: usize = 8 * 1024;
+
+/// Bytes of a ParameterStatus held to learn name and value; PostgreSQL's own values are far below.
+const MAX_HELD_STATUS: usize = 16 * 1024;
+
+/// Command tags up to this size are looked at; the two that matter have 15 and 12 bytes.
+const MAX_HELD_TAG: usize = 64;
+
+impl Session {
+    /// Takes bytes from the server. `input` begins where the last call's `consumed` ended.
+    pub fn on_server(&mut self, turn: &mut Turn<'_>, input: &[u8]) -> Taken {
+        let mut at = 0;
+        let halt = loop {
+            let rest = input.get(at..).unwrap_or_default();
+            if self.from_server.left > 0 {
+                let here = self.from_server.left.min(rest.len());
+                if self.from_server.pass {
+                    turn.to_client.pass(at..at + here);
+                }
+                self.from_server.left -= here;
+                at += here;
+                if self.from_server.left > 0 {
+                    break Halt::More;
+                }
+                continue;
+            }
+            // Replies made here stand behind what has just been passed on.
+            self.deliver_local(turn.to_client);
+            let header = match FrameHeader::backend(rest) {
+                Ok(Some(header)) => header,
+                Ok(None) => break Halt::More,
+                Err(_) => break Halt::End(SessionError::ServerProtocol("invalid message length")),
+            };
+            let held = held_bytes(header);
+            if rest.len() < held {
+                break Halt::More;
+            }
+            let body = rest.get(HEADER_LEN..held).unwrap_or_default();
+            match self.reply(turn, header, body) {
+                Ok(pass) => {
+                    self.tally.server_bytes += header.wire_len as u64;
+                    self.from_server = Body { left: header.wire_len, pass };
+                }
+                Err(error) => {
+                    if let SessionError::ServerFatal(fatal) = &error {
+                        let whole = rest.len() >= header.wire_len;
+                        relay_fatal(turn, fatal, whole.then_some(at..at + header.wire_len));
+                    }
+                    break Halt::End(error);
+                }
+            }
+        };
+        Taken { consumed: at, halt }
+    }
+
+    /// Judges one message; whether it passes to the client.
+    fn reply(&mut self, turn: &mut Turn<'_>, header: FrameHeader, body: &[u8]) -> Result<bool, SessionError> {
+        match header.tag {
+            b'N' => Ok(!self.is_own_turn()),
+            b'A' => Ok(true),
+            b'S' => self.parameter_status(turn, body),
+            b'E' => self.error_reply(turn, body),
+            b'Z' => self.ready(turn, body),
+            tag => self.plain_reply(turn, tag, body),
+        }
+    }
+
+    /// Whether the reply at the head is to a message of our own.
+    fn is_own_turn(&self) -> bool {
+        self.inflight.head().is_some_and(|owed| owed.why == Why::Own)
+    }
+
+    fn plain_reply(&mut self, turn: &mut Turn<'_>, tag: u8, body: &[u8]) -> Result<bool, SessionError> {
+        if self.inflight.head().is_some_and(|owed| matches!(owed.why, Why::Refuse(_))) {
+            return Err(Misfit(tag).into());
+        }
+        let Fit { forward, done } = self.inflight.on_reply(tag)?;
+        let Some(facts) = turn.facts.as_deref_mut() else { return Err(Misfit(tag).into()) };
+        if let Some(owed) = done {
+            self.completed(&owed, facts);
+        }
+        if tag == b'C' && forward && matches!(body, b"DEALLOCATE ALL\0" | b"DISCARD ALL\0") {
+            self.names.clear();
+            facts.statements.clear();
+        }
+        Ok(forward)
+    }
+
+    fn parameter_status(&mut self, turn: &mut Turn<'_>, body: &[u8]) -> Result<bool, SessionError> {
+        let mut parts = body.split(|&b| b == 0);
+        let (Some(name), Some(value), Some(b"")) = (parts.next(), parts.next(), parts.next()) else {
+            return Err(SessionError::ServerProtocol("malformed ParameterStatus"));
+        };
+        let Some(index) = turn.names.index(name) else { return Ok(true) };
+        if let Some(facts) = turn.facts.as_deref_mut() {
+            facts.params.set(index, value);
+        }
+        // What our own setting brings about is no news to the client, unless the server spells it otherwise.
+        let news = !self.is_own_turn() || self.params.value(index) != Some(value);
+        self.params.set(index, value);
+        Ok(news)
+    }
+
+    fn error_reply(&mut self, turn: &mut Turn<'_>, body: &[u8]) -> Result<bool, SessionError> {
+        let error = PgError::parse(body);
+        if matches!(error.severity, Severity::Fatal | Severity::Panic) {
+            return Err(SessionError::ServerFatal(error));
+        }
+        let Some(facts) = turn.facts.as_deref_mut() else { return Err(Misfit(b'E').into()) };
+        let mut dropped = Vec::new();
+        let head = self.inflight.on_error(|owed| dropped.push(owed))?;
+        let ends_entry =
+            !matches!(head.kind, Kind::Query | Kind::FunctionCall | Kind::Sync | Kind::MaybeSync);
+        if ends_entry {
+            self.failed(&head, facts);
+        }
+        for owed in &dropped {
+            self.skipped(owed, facts);
+        }
+        match head.why {
+            Why::Own => Err(SessionError::Parameter(error)),
+            Why::Refuse(ours) => {
+                turn.to_client.own(|out| ours.put(out));
+                Ok(false)
+            }
+            Why::Evict => Err(Misfit(b'E').into()),
+            Why::Client
+            | Why::ClientQuery
+            | Why::NamedParse
+            | Why::UnnamedParse
+            | Why::UnnamedClose
+            | Why::LocalParse
+            | Why::LocalClose
+            | Why::Prepare
+            | Why::PrepareUnnamed => Ok(true),
+        }
+    }
+
+    fn ready(&mut self, turn: &mut Turn<'_>, body: &[u8]) -> Result<bool, SessionError> {
+        let status = match *body {
+            [byte] => TxStatus::from_byte(byte),
+            _ => None,
+        };
+        let status = status.ok_or(SessionError::ServerProtocol("malformed ReadyForQuery"))?;
+        let forward = self.plain_reply(turn, b'Z', body)?;
+        self.tx = status;
+        self.nudged = false;
+        if self.is_preparing() && self.inflight.is_empty() {
+            self.gate = Gate::Open;
+            return Ok(false);
+        }
+        self.close_clocks(turn);
+        if self.rules.mode == PoolMode::Statement && status != TxStatus::Idle {
+            return Err(SessionError::BlockInStatementMode);
+        }
+        Ok(forward)
+    }
+
+    /// Ends the open request when nothing is owed, and the transaction when the server is idle.
+    fn close_clocks(&mut self, turn: &Turn<'_>) {
+        let micros = |since| {
+            let elapsed = turn.now.saturating_duration_since(since);
+            u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX)
+        };
+        if !self.inflight.is_empty() || self.inflight.is_batch_open() {
+            return;
+        }
+        self.tally.query_us += self.request_since.take().map_or(0, micros);
+        if self.tx == TxStatus::Idle {
+            self.tally.xact_us += self.xact_since.take().map_or(0, micros);
+        }
+    }
+
+    /// A server that was lost without a word: what the linked client is told (R99).
+    pub fn server_lost() -> PgError {
+        PgError::fatal(SqlState::CONNECTION_FAILURE, "server connection lost")
+    }
+}
+
+/// Bytes that must be there before a message is judged; beyond them it streams.
+fn held_bytes(header: FrameHeader) -> usize {
+    let limit = match header.tag {
+        b'E' => MAX_HELD_ERROR,
+        b'S' => MAX_HELD_STATUS,
+        b'Z' => HEADER_LEN + 1,
+        b'C' => MAX_HELD_TAG,
+        _ => HEADER_LEN,
+    };
+    header.wire_len.min(limit)
+}
+
+/// The server's last word reaches the client once (R22): as it came, or remade if it came in part.
+fn relay_fatal(turn: &mut Turn<'_>, fatal: &PgError, whole: Option<Range<usize>>) {
+    match whole {
+        Some(range) => turn.to_client.pass(range),
+        None => turn.to_client.own(|out| fatal.put(out)),
+    }
+}

@@ -1,0 +1,359 @@
+//! What a server still owes, in order, and what each reply is for.
+//!
+//! Owns: the first-in first-out list of owed replies (R15), COPY state, the skipping after an error (R19), and
+//! with them the question whether the server is at rest. Does not know: statements, parameters, bytes.
+//!
+//! Invariants:
+//! - an entry is appended when its message is handed over for sending, in the same order, whoever made it;
+//! - only [`InFlight::on_error`] removes several entries at once (R24);
+//! - the list never holds more than [`MAX_OWED`] entries plus what one message adds.
+
+use std::collections::VecDeque;
+
+use crate::proto::{PgError, TxStatus};
+
+/// Replies owed at most before the client has to wait. PostgreSQL keeps up to 8 kB of replies to itself until a
+/// Sync or Flush; the shortest reply has 5 bytes, so fewer than 1,639 entries can be stuck there. The bound is
+/// well above, so waiting for replies at this point always ends.
+pub(super) const MAX_OWED: usize = 8192;
+
+/// What was sent: decides which replies fit (R15).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Parse: `1`.
+    Parse,
+    /// Bind: `2`.
+    Bind,
+    /// Describe of a statement: `t`, then `T` or `n`.
+    DescribeStatement,
+    /// Describe of a portal: `T` or `n`.
+    DescribePortal,
+    /// Execute: rows or COPY, then `C`, `I` or `s`.
+    Execute,
+    /// Close: `3`.
+    Close,
+    /// Sync: `Z`.
+    Sync,
+    /// Sync sent where COPY IN may swallow it (R30); several in a row are one entry.
+    MaybeSync,
+    /// Query: anything, then `Z`.
+    Query,
+    /// FunctionCall: `V`, then `Z`.
+    FunctionCall,
+}
+
+/// Whom a reply is for, and what its arrival proves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Why {
+    /// The client asked; pass the reply on.
+    Client,
+    /// The client's simple query, which also ends the unnamed statement.
+    ClientQuery,
+    /// The client's Parse of a named statement, sent under the pooler's name.
+    NamedParse,
+    /// The client's Parse of the unnamed statement.
+    UnnamedParse,
+    /// The client's Close of the unnamed statement.
+    UnnamedClose,
+    /// A Parse the server has already: the reply is made here when its turn comes (R17).
+    LocalParse,
+    /// A Close of a named statement, which only forgets the name: likewise made here.
+    LocalClose,
+    /// Our own Parse of a named statement this server lacks; its reply is swallowed, its error is the client's.
+    Prepare,
+    /// Our own Parse of the client's unnamed statement; likewise.
+    PrepareUnnamed,
+    /// Our own Close of a statement beyond the server's limit.
+    Evict,
+    /// Our own message; the reply is swallowed and an error closes the server (R18).
+    Own,
+    /// A message made to fail, so that the server skips as the client expects; this error takes its place.
+    Refuse(Box<PgError>),
+}
+
+impl Why {
+    /// Whether replies reach the client.
+    const fn forwards(&self) -> bool {
+        match self {
+            Self::Client | Self::ClientQuery | Self::NamedParse | Self::UnnamedParse | Self::UnnamedClose => {
+                true
+            }
+            Self::LocalParse
+            | Self::LocalClose
+            | Self::Prepare
+            | Self::PrepareUnnamed
+            | Self::Evict
+            | Self::Own
+            | Self::Refuse(_) => false,
+        }
+    }
+
+    const fn is_local(&self) -> bool {
+        matches!(self, Self::LocalParse | Self::LocalClose)
+    }
+}
+
+/// One owed reply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owed {
+    /// What was sent.
+    pub kind: Kind,
+    /// For whom.
+    pub why: Why,
+}
+
+/// COPY as the server has announced it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CopyState {
+    /// No COPY.
+    #[default]
+    None,
+    /// `G` came; the client sends data.
+    In {
+        /// CopyDone or CopyFail was sent: Syncs behind it are ordinary ones again.
+        ended: bool,
+    },
+    /// `H` came; the server sends data.
+    Out,
+}
+
+impl CopyState {
+    /// Whether the server reads COPY data.
+    pub const fn is_in(self) -> bool {
+        matches!(self, Self::In { .. })
+    }
+}
+
+/// A reply that does not fit what is owed: the position is lost, the server must be closed (R16).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("unexpected message '{}' from server", char::from(*.0))]
+pub struct Misfit(pub u8);
+
+/// What to do with a reply that fits.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Fit {
+    /// Whether the client gets it.
+    pub forward: bool,
+    /// The entry it completes, if it does.
+    pub done: Option<Owed>,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct InFlight {
+    queue: VecDeque<Owed>,
+    copy: CopyState,
+    skipping: bool,
+    batch_open: bool,
+}
+
+impl InFlight {
+    /// Notes that a message was handed over for sending.
+    pub fn owe(&mut self, kind: Kind, why: Why) {
+        let swallowed = kind == Kind::Sync && self.copy == CopyState::In { ended: false };
+        let kind = if swallowed { Kind::MaybeSync } else { kind };
+        match kind {
+            Kind::Sync | Kind::MaybeSync => {
+                self.skipping = false;
+                self.batch_open = false;
+            }
+            Kind::Query | Kind::FunctionCall => self.batch_open = false,
+            Kind::Parse
+            | Kind::Bind
+            | Kind::DescribeStatement
+            | Kind::DescribePortal
+            | Kind::Execute
+            | Kind::Close => self.batch_open |= !why.is_local(),
+        }
+        if kind == Kind::MaybeSync && self.queue.back().is_some_and(|last| last.kind == Kind::MaybeSync) {
+            return;
+        }
+        self.queue.push_back(Owed { kind, why });
+    }
+
+    /// Notes that a Flush was sent: nothing is owed, but the server is not at rest before the next Sync.
+    pub fn flushed(&mut self) {
+        self.batch_open = true;
+    }
+
+    /// Notes a CopyDone or CopyFail: Syncs behind it are ordinary ones again.
+    pub fn copy_ended_by_client(&mut self) {
+        if let CopyState::In { ended } = &mut self.copy {
+            *ended = true;
+        }
+    }
+
+    /// Whether what is sent now is thrown away by the server until a Sync (R19).
+    pub const fn is_skipping(&self) -> bool {
+        self.skipping
+    }
+
+    /// Whether as many replies are owed as one client may leave unanswered.
+    pub fn is_full(&self) -> bool {
+        self.queue.len() >= MAX_OWED
+    }
+
+    /// Whether nothing is owed.
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// COPY as the server has announced it.
+    pub const fn copy(&self) -> CopyState {
+        self.copy
+    }
+
+    /// Whether the COPY under way was started by a simple query.
+    pub fn copy_is_simple(&self) -> bool {
+        self.head().is_some_and(|owed| owed.kind == Kind::Query)
+    }
+
+    /// Whether messages were sent after the last Sync, Query or FunctionCall (R2).
+    pub const fn is_batch_open(&self) -> bool {
+        self.batch_open
+    }
+
+    /// Whether the position can be told at all: after a COPY IN that failed, a Sync sent early may have been
+    /// swallowed or may still be answered (R30).
+    pub fn is_certain(&self) -> bool {
+        self.copy.is_in() || self.head().is_none_or(|owed| owed.kind != Kind::MaybeSync)
+    }
+
+    /// R1 as far as the conversation shows it: nothing owed, nothing sent since the last `Z`, that `Z` said idle.
+    pub fn at_rest(&self, tx: TxStatus) -> bool {
+        self.queue.is_empty()
+            && !self.batch_open
+            && !self.skipping
+            && self.copy == CopyState::None
+            && tx == TxStatus::Idle
+    }
+
+    /// The entry whose turn it is.
+    pub fn head(&self) -> Option<&Owed> {
+        self.queue.front()
+    }
+
+    /// Takes the entry at the head if its reply is to be made here.
+    pub fn take_local(&mut self) -> Option<Owed> {
+        if self.head()?.why.is_local() { self.queue.pop_front() } else { None }
+    }
+
+    /// Matches a reply, `E` and asynchronous messages apart, against the head.
+    ///
+    /// # Errors
+    /// The reply does not fit: the position is lost.
+    pub fn on_reply(&mut self, tag: u8) -> Result<Fit, Misfit> {
+        if !self.is_certain() {
+            if tag == b'Z' {
+                return Ok(Fit { forward: true, done: None });
+            }
+            self.settle();
+        }
+        let head = self.queue.front().ok_or(Misfit(tag))?;
+        let step = step(head.kind, tag, self.copy).ok_or(Misfit(tag))?;
+        let forward = head.why.forwards();
+        match tag {
+            b'G' => self.begin_copy_in(),
+            b'H' => self.copy = CopyState::Out,
+            b'C' | b'c' | b'Z' => self.end_copy(tag),
+            _ => {}
+        }
+        let done = match step {
+            Progress::Part => None,
+            Progress::Done => self.queue.pop_front(),
+        };
+        Ok(Fit { forward, done })
+    }
+
+    /// Applies an ErrorResponse (R19, R21, R29): returns the entry it answers and hands every entry that the
+    /// server will never answer to `dropped`, in order. For Query, FunctionCall and Sync the entry stays for its
+    /// `Z` and a copy is returned.
+    ///
+    /// # Errors
+    /// An error while nothing is owed.
+    pub fn on_error(&mut self, mut dropped: impl FnMut(Owed)) -> Result<Owed, Misfit> {
+        if !self.is_certain() {
+            self.settle();
+        }
+        self.copy = CopyState::None;
+        let head = self.queue.front().ok_or(Misfit(b'E'))?.clone();
+        match head.kind {
+            Kind::Query | Kind::FunctionCall | Kind::Sync | Kind::MaybeSync => {}
+            Kind::Parse
+            | Kind::Bind
+            | Kind::DescribeStatement
+            | Kind::DescribePortal
+            | Kind::Execute
+            | Kind::Close => {
+                self.queue.pop_front();
+                while let Some(next) = self.queue.front() {
+                    if matches!(next.kind, Kind::Sync | Kind::MaybeSync) {
+                        break;
+                    }
+                    if let Some(owed) = self.queue.pop_front() {
+                        dropped(owed);
+                    }
+                }
+                self.skipping = self.queue.is_empty();
+                self.batch_open |= self.skipping;
+            }
+        }
+        Ok(head)
+    }
+
+    /// A reply other than `Z` fixes the position: the Syncs before the first other entry are settled.
+    fn settle(&mut self) {
+        while self.queue.front().is_some_and(|owed| matches!(owed.kind, Kind::Sync | Kind::MaybeSync)) {
+            self.queue.pop_front();
+        }
+    }
+
+    /// `G`: Syncs that were sent already may be swallowed.
+    fn begin_copy_in(&mut self) {
+        self.copy = CopyState::In { ended: false };
+        let mut previous_maybe = false;
+        self.queue.retain_mut(|owed| {
+            if owed.kind == Kind::Sync {
+                owed.kind = Kind::MaybeSync;
+            }
+            let repeated = previous_maybe && owed.kind == Kind::MaybeSync;
+            previous_maybe = owed.kind == Kind::MaybeSync;
+            !repeated
+        });
+    }
+
+    /// COPY IN that succeeds has swallowed the early Syncs (R30).
+    fn end_copy(&mut self, tag: u8) {
+        let ends_in = self.copy.is_in() && tag != b'c';
+        if ends_in {
+            self.queue.retain(|owed| owed.kind != Kind::MaybeSync);
+        }
+        if ends_in || self.copy == CopyState::Out {
+            self.copy = CopyState::None;
+        }
+    }
+}
+
+enum Progress {
+    Part,
+    Done,
+}
+
+/// The table of R15: whether a reply fits an entry, and whether it completes it.
+fn step(kind: Kind, tag: u8, copy: CopyState) -> Option<Progress> {
+    use Progress::{Done, Part};
+    match (kind, tag) {
+        (Kind::Parse, b'1')
+        | (Kind::Bind, b'2')
+        | (Kind::Close, b'3')
+        | (Kind::DescribeStatement | Kind::DescribePortal, b'T' | b'n')
+        | (Kind::Execute, b'C' | b'I' | b's')
+        | (Kind::Sync | Kind::MaybeSync | Kind::Query | Kind::FunctionCall, b'Z') => Some(Done),
+        (Kind::DescribeStatement, b't')
+        | (Kind::Execute, b'D' | b'G' | b'H')
+        | (Kind::Query, b'T' | b'D' | b'C' | b'I' | b'G' | b'H')
+        | (Kind::FunctionCall, b'V') => Some(Part),
+        (Kind::Execute | Kind::Query, b'd' | b'c') => (copy == CopyState::Out).then_some(Part),
+        _ => None,
+    }
+}

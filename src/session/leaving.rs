@@ -1,0 +1,76 @@
+//! What becomes of a server whose client has gone (R11).
+
+use crate::proto::{TxStatus, put_copy_fail, put_query, put_sync};
+
+use super::conversation::Session;
+use super::inflight::{CopyState, Kind, Why};
+use super::outbox::Outbox;
+use super::quiescent::Quiescent;
+
+/// The next step towards a clean server.
+#[derive(Debug)]
+pub enum Leave {
+    /// It is at rest.
+    AtRest(Quiescent),
+    /// Read what is still owed, then ask again. `cancel`: what runs should be cancelled meanwhile.
+    Drain {
+        /// Whether something is running that nobody waits for any more.
+        cancel: bool,
+    },
+    /// Its position cannot be mended.
+    Close,
+}
+
+impl Session {
+    /// Decides by the server's exact position; appends our own messages where they are needed. Call it again when
+    /// nothing is owed any more. `unsent` and `unread` as in [`Session::try_release`].
+    pub fn leave(&mut self, unsent: usize, unread: usize, to_server: &mut Outbox) -> Leave {
+        let half_sent = self.from_client.left > 0 && self.from_client.pass;
+        if half_sent || unsent > 0 || !self.inflight.is_certain() {
+            return Leave::Close;
+        }
+        match self.inflight.copy() {
+            CopyState::In { .. } => {
+                let simple = self.inflight.copy_is_simple();
+                to_server.own(|out| put_copy_fail(out, "client left"));
+                self.inflight.copy_ended_by_client();
+                if !simple {
+                    self.own_sync(to_server);
+                }
+                return Leave::Drain { cancel: false };
+            }
+            CopyState::Out => return Leave::Drain { cancel: true },
+            CopyState::None => {}
+        }
+        if self.inflight.is_batch_open() || self.inflight.is_skipping() {
+            let cancel = !self.inflight.is_empty();
+            self.own_sync(to_server);
+            return Leave::Drain { cancel };
+        }
+        if !self.inflight.is_empty() {
+            return Leave::Drain { cancel: true };
+        }
+        if self.tx != TxStatus::Idle {
+            to_server.own(|out| put_query(out, "ROLLBACK"));
+            self.inflight.owe(Kind::Query, Why::Own);
+            return Leave::Drain { cancel: false };
+        }
+        self.release_after_end(unsent, unread).map_or(Leave::Close, Leave::AtRest)
+    }
+
+    /// Whether the replies that a [`Leave::Drain`] waits for have all come.
+    pub fn is_drained(&self) -> bool {
+        self.inflight.is_empty()
+    }
+
+    /// Runs a query of our own on a server at rest: the reset between sessions (R12).
+    pub fn reset(&mut self, sql: &str, to_server: &mut Outbox) {
+        to_server.own(|out| put_query(out, sql));
+        self.inflight.owe(Kind::Query, Why::Own);
+    }
+
+    fn own_sync(&mut self, to_server: &mut Outbox) {
+        to_server.own(put_sync);
+        self.inflight.owe(Kind::Sync, Why::Own);
+    }
+}

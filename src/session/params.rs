@@ -1,0 +1,128 @@
+//! Parameters that follow a client from server to server.
+//!
+//! Only what PostgreSQL reports with ParameterStatus can be followed: the report is the proof that a value is in
+//! force. Values are bytes as the server spelled them.
+
+/// Followed for every client, in the order of the welcome.
+const BUILT_IN: [&str; 6] = [
+    "client_encoding", // first: it decides how the others are read
+    "DateStyle",
+    "TimeZone",
+    "standard_conforming_strings",
+    "application_name",
+    "search_path",
+];
+
+/// Names of the followed parameters; the place of a name is its index in every [`ParamSet`].
+#[derive(Debug, Clone)]
+pub struct TrackedNames(Vec<Box<str>>);
+
+impl TrackedNames {
+    /// The built-in names and those configured beside them.
+    pub fn new(extra: &[String]) -> Self {
+        let mut names: Vec<Box<str>> = BUILT_IN.iter().map(|&name| name.into()).collect();
+        for name in extra {
+            if !names.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+                names.push(name.as_str().into());
+            }
+        }
+        Self(names)
+    }
+
+    /// The index of a name, in any case.
+    pub fn index(&self, name: &[u8]) -> Option<usize> {
+        self.0.iter().position(|known| known.as_bytes().eq_ignore_ascii_case(name))
+    }
+
+    /// The name at an index.
+    pub fn name(&self, index: usize) -> &str {
+        self.0.get(index).map_or("", |name| name)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Never: the built-in names are always there.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// The value of each followed parameter; `None` where the server does not report it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ParamSet(Vec<Option<Box<[u8]>>>);
+
+impl ParamSet {
+    /// The value at an index.
+    pub fn value(&self, index: usize) -> Option<&[u8]> {
+        self.0.get(index)?.as_deref()
+    }
+
+    /// Sets the value at an index; keeps the allocation when nothing changes.
+    pub fn set(&mut self, index: usize, value: &[u8]) {
+        if self.0.len() <= index {
+            self.0.resize(index + 1, None);
+        }
+        if let Some(slot) = self.0.get_mut(index)
+            && slot.as_deref() != Some(value)
+        {
+            *slot = Some(value.into());
+        }
+    }
+
+    /// Takes over the values that `self` does not have.
+    pub fn fill_from(&mut self, other: &Self) {
+        for (index, value) in other.0.iter().enumerate() {
+            if let Some(value) = value
+                && self.value(index).is_none()
+            {
+                self.set(index, value);
+            }
+        }
+    }
+
+    /// Indexes and values that a server with `in_force` must be told before it may work for `self`.
+    pub fn differing<'a>(&'a self, in_force: &'a Self) -> impl Iterator<Item = (usize, &'a [u8])> {
+        self.0.iter().enumerate().filter_map(move |(index, wanted)| {
+            let wanted = wanted.as_deref()?;
+            (in_force.value(index)? != wanted).then_some((index, wanted))
+        })
+    }
+}
+
+/// The statement that puts `count` parameters in force, names and values bound (S34).
+pub(super) fn set_config_sql(count: usize) -> String {
+    let calls: Vec<String> =
+        (0..count).map(|i| format!("pg_catalog.set_config(${},${},false)", 2 * i + 1, 2 * i + 2)).collect();
+    format!("SELECT {}", calls.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_server_reports_and_the_client_wants_otherwise_is_set() {
+        let names = TrackedNames::new(&["IntervalStyle".into(), "datestyle".into()]);
+        assert_eq!(names.len(), 7, "a name given twice counts once");
+        let zone = names.index(b"timezone").unwrap();
+        let path = names.index(b"search_path").unwrap();
+        let (mut client, mut server) = (ParamSet::default(), ParamSet::default());
+        client.set(zone, b"UTC");
+        client.set(path, b"evil");
+        server.set(zone, b"CET");
+        let differing: Vec<_> = client.differing(&server).collect();
+        assert_eq!(differing, [(zone, &b"UTC"[..])], "search_path is not reported by this server");
+        server.set(zone, b"UTC");
+        assert_eq!(client.differing(&server).count(), 0);
+        let mut welcome = ParamSet::default();
+        welcome.fill_from(&client);
+        assert_eq!(welcome, client);
+        assert_eq!(
+            set_config_sql(2),
+            "SELECT pg_catalog.set_config($1,$2,false),pg_catalog.set_config($3,$4,false)"
+        );
+    }
+}

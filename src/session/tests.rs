@@ -1,0 +1,644 @@
+//! The conversation by example and by property: scripts of both sides, cut everywhere.
+
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::PoolMode;
+use crate::net::clock;
+use crate::proto::{FrameHeader, PgError, SqlState, TxStatus};
+
+/// One conversation with its server and pool.
+struct Talk {
+    session: Session,
+    facts: ServerFacts,
+    catalog: Catalog,
+    names: TrackedNames,
+    linked: bool,
+    now: Instant,
+}
+
+impl Talk {
+    fn new(mode: PoolMode, max_prepared: usize) -> Self {
+        Self {
+            session: Session::new(Rules { mode, max_prepared }, ParamSet::default()),
+            facts: ServerFacts::default(),
+            catalog: Catalog::default(),
+            names: TrackedNames::new(&[]),
+            linked: true,
+            now: clock::now(),
+        }
+    }
+
+    fn transaction() -> Self {
+        Self::new(PoolMode::Transaction, 100)
+    }
+
+    fn run(&mut self, from_client: bool, input: &[u8]) -> (Vec<u8>, Vec<u8>, Taken) {
+        let (mut to_server, mut to_client) = (Outbox::default(), Outbox::default());
+        let mut turn = Turn {
+            now: self.now,
+            facts: self.linked.then_some(&mut self.facts),
+            catalog: &mut self.catalog,
+            names: &self.names,
+            to_server: &mut to_server,
+            to_client: &mut to_client,
+        };
+        let taken = if from_client {
+            self.session.on_client(&mut turn, input)
+        } else {
+            self.session.on_server(&mut turn, input)
+        };
+        let collect = |out: &Outbox| out.slices(input).flatten().copied().collect::<Vec<u8>>();
+        (collect(&to_server), collect(&to_client), taken)
+    }
+
+    /// The client sends; what the server and the client get, as words.
+    fn client(&mut self, input: &[u8]) -> (String, String) {
+        let (server, client, taken) = self.run(true, input);
+        assert_eq!(taken, Taken { consumed: input.len(), halt: Halt::More }, "{:?}", words(input));
+        (words(&server), words(&client))
+    }
+
+    /// The server sends; what the client gets, as words.
+    fn server(&mut self, input: &[u8]) -> String {
+        let (_, client, taken) = self.run(false, input);
+        assert_eq!(taken, Taken { consumed: input.len(), halt: Halt::More }, "{:?}", words(input));
+        words(&client)
+    }
+
+    fn server_halt(&mut self, input: &[u8]) -> Halt {
+        self.run(false, input).2.halt
+    }
+
+    fn at_rest(&self) -> bool {
+        self.session.try_release(0, 0).is_some()
+    }
+}
+
+/// Type bytes, with the status of `Z`, the code of `E` and the names of P, B, D and C.
+fn words(mut bytes: &[u8]) -> String {
+    let mut out = Vec::new();
+    while let Ok(Some(header)) = FrameHeader::backend(bytes) {
+        let body = &bytes[5..header.wire_len.min(bytes.len())];
+        let tag = char::from(header.tag);
+        out.push(match header.tag {
+            b'Z' => format!("Z({})", char::from(body[0])),
+            b'E' if body.first() == Some(&b'S') => format!("E({})", PgError::parse(body).code),
+            b'P' => format!("P({})", String::from_utf8_lossy(body.split(|&b| b == 0).next().unwrap())),
+            b'B' => format!("B({})", String::from_utf8_lossy(body.split(|&b| b == 0).nth(1).unwrap())),
+            b'D' | b'C' if body.first() == Some(&b'S') && body.len() > 1 => {
+                format!("{tag}({})", String::from_utf8_lossy(&body[1..body.len() - 1]))
+            }
+            _ => tag.to_string(),
+        });
+        bytes = &bytes[header.wire_len.min(bytes.len())..];
+    }
+    out.join(" ")
+}
+
+fn message(tag: u8, body: &[u8]) -> Vec<u8> {
+    let mut out = vec![tag];
+    out.extend(u32::try_from(body.len() + 4).unwrap().to_be_bytes());
+    out.extend(body);
+    out
+}
+
+fn parse(name: &str, sql: &str) -> Vec<u8> {
+    message(b'P', format!("{name}\0{sql}\0\0\0").as_bytes())
+}
+
+fn bind(name: &str) -> Vec<u8> {
+    message(b'B', format!("\0{name}\0\0\0\0\0\0\0").as_bytes())
+}
+
+fn execute() -> Vec<u8> {
+    message(b'E', b"\0\0\0\0\0")
+}
+
+fn query(sql: &str) -> Vec<u8> {
+    message(b'Q', format!("{sql}\0").as_bytes())
+}
+
+fn sync() -> Vec<u8> {
+    message(b'S', b"")
+}
+
+fn close(name: &str) -> Vec<u8> {
+    message(b'C', format!("S{name}\0").as_bytes())
+}
+
+fn error(code: &'static [u8; 5]) -> Vec<u8> {
+    let mut out = Vec::new();
+    PgError::error(SqlState::from_wire(code).unwrap(), "no").put(&mut out);
+    out
+}
+
+/// Replies by their letters: `1 2 3 D C Z T n s I G H c d t`; `Z` is idle, `z` in a block, `x` failed.
+fn replies(letters: &str) -> Vec<u8> {
+    let one = |letter: char| match letter {
+        'Z' => message(b'Z', b"I"),
+        'z' => message(b'Z', b"T"),
+        'x' => message(b'Z', b"E"),
+        'C' => message(b'C', b"INSERT 0 1\0"),
+        'D' => message(b'D', b"\0\x01\0\0\0\x0242"),
+        other => message(u8::try_from(other).unwrap(), b""),
+    };
+    letters.chars().filter(|c| *c != ' ').flat_map(one).collect()
+}
+
+fn all(parts: &[Vec<u8>]) -> Vec<u8> {
+    parts.concat()
+}
+
+#[test]
+fn r2_a_flushed_batch_and_an_open_error_are_not_at_rest() {
+    let mut talk = Talk::transaction();
+    talk.client(&all(&[parse("", "select 1"), bind(""), execute(), message(b'H', b"")]));
+    assert_eq!(talk.server(&replies("12DC")), "1 2 D C");
+    assert!(!talk.at_rest(), "the implicit transaction is running");
+    talk.client(&sync());
+    assert_eq!(talk.server(&replies("Z")), "Z(I)");
+    assert!(talk.at_rest());
+    talk.client(&all(&[parse("", "bad")]));
+    assert_eq!(talk.server(&error(b"42601")), "E(42601)");
+    assert!(!talk.at_rest(), "skipping until a Sync that has not been sent");
+    talk.client(&sync());
+    talk.server(&replies("Z"));
+    assert!(talk.at_rest());
+}
+
+#[test]
+fn r19_an_error_drops_what_is_owed_up_to_the_sync_and_names_of_skipped_parses() {
+    let mut talk = Talk::transaction();
+    let batch = all(&[parse("", "select 1/0"), bind(""), execute(), parse("k1", "select 2"), sync()]);
+    talk.client(&batch);
+    assert_eq!(talk.server(&[replies("12"), error(b"22012"), replies("Z")].concat()), "1 2 E(22012) Z(I)");
+    assert!(talk.at_rest());
+    assert_eq!(talk.session.statements(), 0, "t24: a skipped Parse leaves no trace");
+    let (server, _) = talk.client(&all(&[parse("k1", "select 2"), bind("k1"), execute(), sync()]));
+    assert_eq!(server, "P(pooler_2) B(pooler_2) E S", "sent again, since this server has not got it");
+    assert_eq!(talk.server(&replies("12DCZ")), "1 2 D C Z(I)");
+}
+
+#[test]
+fn r17_local_replies_keep_their_place_among_the_servers() {
+    let mut talk = Talk::transaction();
+    talk.client(&all(&[parse("a", "select 1"), sync()]));
+    talk.server(&replies("1Z"));
+    let batch =
+        all(&[parse("", "select 9"), bind(""), execute(), parse("b", "select 1"), close("a"), sync()]);
+    let (server, client) = talk.client(&batch);
+    assert_eq!((server.as_str(), client.as_str()), ("P() B() E S", ""), "nothing is answered out of turn");
+    assert_eq!(talk.server(&replies("12DCZ")), "1 2 D C 1 3 Z(I)");
+    assert_eq!(talk.session.statements(), 1);
+}
+
+#[test]
+fn t21_t22_names_unknown_or_in_use_are_answered_as_postgresql_does() {
+    let mut talk = Talk::transaction();
+    let (server, _) = talk.client(&all(&[bind("nope"), execute(), sync()]));
+    assert_eq!(server, "D(pooler_refused) E S", "the server has to fail as well");
+    assert_eq!(talk.server(&[error(b"26000"), replies("Z")].concat()), "E(26000) Z(I)");
+    talk.client(&all(&[parse("s", "select 1"), sync()]));
+    talk.server(&replies("1Z"));
+    talk.client(&all(&[parse("s", "select 2"), sync()]));
+    assert_eq!(talk.server(&[error(b"26000"), replies("Z")].concat()), "E(42P05) Z(I)");
+    assert!(talk.at_rest());
+}
+
+#[test]
+fn t18_t19_names_and_the_unnamed_statement_follow_the_client_to_another_server() {
+    let mut talk = Talk::transaction();
+    talk.client(&all(&[parse("s", "select 41"), parse("", "select 42"), sync()]));
+    talk.server(&replies("11Z"));
+    talk.session.unlink();
+    talk.facts = ServerFacts { unnamed: Some(999), ..ServerFacts::default() };
+    let (server, _) = talk.client(&all(&[bind("s"), bind(""), sync()]));
+    assert_eq!(server, "P(pooler_1) B(pooler_1) P() B() S");
+    assert_eq!(talk.server(&replies("1212Z")), "2 2 Z(I)", "our own Parses are not the client's");
+}
+
+#[test]
+fn a_failed_parse_of_our_own_is_the_clients_error_in_the_place_of_its_bind() {
+    let mut talk = Talk::transaction();
+    talk.client(&all(&[parse("s", "select * from t"), sync()]));
+    talk.server(&replies("1Z"));
+    talk.facts = ServerFacts::default();
+    talk.client(&all(&[bind("s"), execute(), sync()]));
+    assert_eq!(talk.server(&[error(b"42P01"), replies("Z")].concat()), "E(42P01) Z(I)");
+    assert_eq!(talk.session.statements(), 1, "the name is still the client's");
+    assert!(talk.facts.statements.is_empty());
+}
+
+#[test]
+fn r52_a_name_whose_parse_may_have_failed_waits_for_the_answer() {
+    let mut talk = Talk::transaction();
+    talk.client(&all(&[parse("s", "select 1"), sync()]));
+    let (_, _, taken) = talk.run(true, &bind("s"));
+    assert_eq!(taken, Taken { consumed: 0, halt: Halt::Wait });
+    talk.server(&replies("1Z"));
+    assert_eq!(talk.client(&bind("s")).0, "B(pooler_1)");
+}
+
+#[test]
+fn r53_eviction_goes_out_in_front_of_the_sync_and_its_reply_is_swallowed() {
+    let mut talk = Talk::new(PoolMode::Transaction, 1);
+    for (name, sql) in [("a", "select 1"), ("b", "select 2")] {
+        talk.client(&all(&[parse(name, sql), sync()]));
+        talk.server(&replies("1Z"));
+    }
+    let (server, _) = talk.client(&all(&[bind("b"), execute(), sync()]));
+    assert_eq!(server, "B(pooler_2) E C(pooler_1) S");
+    assert_eq!(talk.server(&replies("2DC3Z")), "2 D C Z(I)");
+    assert_eq!(talk.facts.statements.len(), 1);
+}
+
+#[test]
+fn t26_deallocate_all_and_discard_all_forget_names_on_both_sides() {
+    for tag in [&b"DEALLOCATE ALL\0"[..], b"DISCARD ALL\0"] {
+        let mut talk = Talk::transaction();
+        talk.client(&all(&[parse("z", "select 1"), sync()]));
+        talk.server(&replies("1Z"));
+        talk.client(&query("deallocate all"));
+        talk.server(&[message(b'C', tag), replies("Z")].concat());
+        assert_eq!((talk.session.statements(), talk.facts.statements.len()), (0, 0));
+    }
+}
+
+#[test]
+fn r38_three_segments_give_three_ready_and_only_the_last_is_rest() {
+    let mut talk = Talk::transaction();
+    let one = all(&[parse("", "select 1"), bind(""), execute(), sync()]);
+    talk.client(&one.repeat(3));
+    for _ in 0..2 {
+        assert_eq!(talk.server(&replies("12DCZ")), "1 2 D C Z(I)");
+        assert!(!talk.at_rest());
+    }
+    assert_eq!(talk.server(&[replies("12"), error(b"22012"), replies("Z")].concat()), "1 2 E(22012) Z(I)");
+    assert!(talk.at_rest());
+}
+
+#[test]
+fn r27_r30_early_syncs_in_copy_in_are_voided_by_success_and_doubtful_after_failure() {
+    let copy = all(&[parse("", "copy t from stdin"), bind(""), execute(), sync()]);
+    let mut talk = Talk::transaction();
+    talk.client(&copy);
+    talk.server(&replies("12G"));
+    talk.client(&all(&[message(b'd', b"1\n"), message(b'c', b""), sync()]));
+    assert_eq!(talk.server(&replies("CZ")), "C Z(I)", "b38");
+    assert!(talk.at_rest());
+
+    let mut talk = Talk::transaction();
+    talk.client(&copy);
+    assert_eq!(talk.server(&[replies("12G"), error(b"P0001"), replies("Z")].concat()), "1 2 G E(P0001) Z(I)");
+    assert!(!talk.at_rest(), "b37: who can tell");
+    talk.client(&all(&[message(b'c', b""), sync()]));
+    assert_eq!(talk.server(&replies("Z")), "Z(I)");
+    talk.client(&query("select 1"));
+    assert_eq!(talk.server(&replies("TDCZ")), "T D C Z(I)");
+    assert!(talk.at_rest(), "a reply other than Z has fixed the position");
+}
+
+#[test]
+fn r28_b25_late_copy_messages_go_nowhere_and_need_no_server() {
+    let mut talk = Talk::transaction();
+    talk.linked = false;
+    let late = all(&[message(b'd', b"x"), message(b'c', b""), message(b'f', b"a\0"), message(b'H', b"")]);
+    assert_eq!(talk.client(&late), (String::new(), String::new()));
+    assert_eq!(talk.client(&sync()), (String::new(), "Z(I)".into()), "r38: a bare Sync gives a Z");
+    let (_, _, taken) = talk.run(true, &query("select 1"));
+    assert_eq!(taken.halt, Halt::NeedServer);
+}
+
+#[test]
+fn r16_replies_that_nobody_is_owed_close_the_server() {
+    for surplus in ["Z", "C", "D", "1", "T"] {
+        let mut talk = Talk::transaction();
+        talk.client(&query("select 1"));
+        talk.server(&replies("TDCZ"));
+        assert!(matches!(talk.server_halt(&replies(surplus)), Halt::End(SessionError::ServerPosition(_))));
+    }
+    for bad in [&b"Z\0\0\0\x05X"[..], b"Z\0\0\0\x04", b"1\0\0\0\x03"] {
+        let mut talk = Talk::transaction();
+        talk.client(&query("select 1"));
+        assert!(matches!(talk.server_halt(bad), Halt::End(_)), "b21");
+    }
+}
+
+#[test]
+fn r22_a_fatal_reaches_the_client_once_and_ends_everything() {
+    let mut fatal = Vec::new();
+    PgError::fatal(SqlState::ADMIN_SHUTDOWN, "terminating").put(&mut fatal);
+    let mut talk = Talk::transaction();
+    talk.client(&query("select 1"));
+    let (_, client, taken) = talk.run(false, &fatal);
+    assert_eq!(words(&client), "E(57P01)");
+    let Halt::End(end) = taken.halt else { panic!("{taken:?}") };
+    assert_eq!(end.for_client(), None, "c14d: not a second error of ours");
+}
+
+#[test]
+fn r39_a_query_inside_an_open_batch_ends_it_but_its_sync_is_still_owed() {
+    let mut talk = Talk::transaction();
+    talk.client(&all(&[parse("", "select 1"), bind(""), execute(), query("select 2"), sync()]));
+    talk.server(&replies("12DCTDCZ"));
+    assert!(!talk.at_rest());
+    talk.server(&replies("Z"));
+    assert!(talk.at_rest());
+}
+
+#[test]
+fn parameters_that_differ_are_set_first_and_the_client_waits_for_it() {
+    let mut talk = Talk::transaction();
+    let zone = talk.names.index(b"TimeZone").unwrap();
+    let mut wanted = ParamSet::default();
+    wanted.set(zone, b"UTC");
+    talk.session = Session::new(Rules { mode: PoolMode::Transaction, max_prepared: 10 }, wanted);
+    talk.facts.params.set(zone, b"CET");
+    let (mut to_server, mut to_client) = (Outbox::default(), Outbox::default());
+    talk.session.link(&mut Turn {
+        now: talk.now,
+        facts: Some(&mut talk.facts),
+        catalog: &mut talk.catalog,
+        names: &talk.names,
+        to_server: &mut to_server,
+        to_client: &mut to_client,
+    });
+    let sent: Vec<u8> = to_server.slices(&[]).flatten().copied().collect();
+    assert_eq!(words(&sent), "P() B() E S");
+    assert_eq!(talk.run(true, &query("select 1")).2, Taken { consumed: 0, halt: Halt::Wait });
+    assert!(!talk.session.is_running(), "f39: a cancel must not hit our own exchange");
+    let done = [replies("12DC"), message(b'S', b"TimeZone\0UTC\0"), replies("Z")].concat();
+    assert_eq!(talk.server(&done), "", "t9: what we set is no news");
+    assert_eq!(talk.client(&query("select 1")).0, "Q");
+    assert_eq!(talk.facts.params.value(zone), Some(&b"UTC"[..]));
+}
+
+#[test]
+fn r11_each_position_has_its_way_back() {
+    let step = |talk: &mut Talk| {
+        let mut own = Outbox::default();
+        let leave = talk.session.leave(0, 0, &mut own);
+        (format!("{leave:?}"), words(&own.slices(&[]).flatten().copied().collect::<Vec<u8>>()))
+    };
+    let mut talk = Talk::transaction();
+    assert!(step(&mut talk).0.starts_with("AtRest"));
+    talk.client(&query("begin"));
+    talk.server(&replies("Cz"));
+    assert_eq!(step(&mut talk), ("Drain { cancel: false }".into(), "Q".into()), "rolled back");
+    assert_eq!(talk.server(&replies("CZ")), "", "and nobody hears of it");
+    assert!(step(&mut talk).0.starts_with("AtRest"));
+    talk.client(&query("select pg_sleep(9)"));
+    assert_eq!(step(&mut talk), ("Drain { cancel: true }".into(), String::new()));
+    let mut talk = Talk::transaction();
+    talk.client(&query("copy t from stdin"));
+    talk.server(&replies("G"));
+    assert_eq!(step(&mut talk), ("Drain { cancel: false }".into(), "f".into()), "r34: never CopyDone");
+    let mut talk = Talk::transaction();
+    talk.client(&all(&[parse("", "select 1"), bind("")]));
+    assert_eq!(step(&mut talk), ("Drain { cancel: true }".into(), "S".into()));
+    let mut talk = Talk::transaction();
+    talk.client(&query("select 1")[..9]);
+    assert_eq!(step(&mut talk).0, "Close", "r10: half a message");
+}
+
+#[test]
+fn statement_mode_refuses_transaction_blocks() {
+    let mut talk = Talk::new(PoolMode::Statement, 10);
+    talk.client(&query("begin"));
+    assert_eq!(talk.server_halt(&replies("Cz")), Halt::End(SessionError::BlockInStatementMode));
+}
+
+#[test]
+fn session_mode_changes_no_name_and_keeps_its_server() {
+    let mut talk = Talk::new(PoolMode::Session, 10);
+    let (server, _) = talk.client(&all(&[parse("s", "select 1"), bind("s"), execute(), close("s"), sync()]));
+    assert_eq!(server, "P(s) B(s) E C(s) S");
+    talk.server(&replies("12DC3Z"));
+    assert!(!talk.at_rest() && talk.session.release_after_end(0, 0).is_some());
+}
+
+#[test]
+fn r25_a_batch_without_a_server_is_answered_once_and_dropped_to_its_sync() {
+    let mut talk = Talk::transaction();
+    talk.linked = false;
+    let batch = all(&[parse("s", "select 1"), bind("s"), execute()]);
+    assert_eq!(talk.run(true, &batch).2, Taken { consumed: 0, halt: Halt::NeedServer });
+    let mut out = Outbox::default();
+    let header = FrameHeader::frontend(&batch).unwrap().unwrap();
+    let error = PgError::error(SqlState::TOO_MANY_CONNECTIONS, "query_wait_timeout");
+    assert_eq!(talk.session.refuse_batch(&error, header, batch.len(), &mut out), 0);
+    assert_eq!(talk.client(&[batch, sync()].concat()), (String::new(), "Z(I)".into()));
+    assert_eq!(talk.session.statements(), 0);
+}
+
+#[test]
+fn counters_count_requests_and_transactions_as_pgbouncer_does() {
+    let mut talk = Talk::transaction();
+    talk.client(&all(&[query("begin"), query("select 1")]));
+    talk.now += Duration::from_millis(3);
+    talk.server(&replies("CzTDCz"));
+    talk.client(&query("commit"));
+    talk.server(&replies("CZ"));
+    let tally = talk.session.take_tally();
+    assert_eq!((tally.xacts, tally.queries), (1, 2), "overlapping requests count once");
+    assert_eq!((tally.xact_us, tally.query_us), (3000, 3000));
+    assert_eq!(talk.session.tx(), TxStatus::Idle);
+}
+
+/// Runs both scripts in the given cuts and returns everything both sides got, and how it ended.
+fn drive(client: &[&[u8]], server: &[&[u8]]) -> (Vec<u8>, Vec<u8>, bool) {
+    let mut talk = Talk::transaction();
+    let (mut to_server, mut to_client) = (Vec::new(), Vec::new());
+    for (from_client, chunks) in [(true, client), (false, server)] {
+        let mut kept = Vec::new();
+        for chunk in chunks {
+            kept.extend_from_slice(chunk);
+            let (s, c, taken) = talk.run(from_client, &kept);
+            kept.drain(..taken.consumed);
+            to_server.extend(s);
+            to_client.extend(c);
+            assert_eq!(taken.halt, Halt::More);
+        }
+        assert!(kept.is_empty());
+    }
+    let rest = talk.at_rest();
+    (to_server, to_client, rest)
+}
+
+#[test]
+fn a_stream_cut_at_every_byte_means_the_same() {
+    let client = all(&[
+        parse("s1", "select $1"),
+        bind("s1"),
+        message(b'D', b"Ss1\0"),
+        execute(),
+        parse("", "select 2"),
+        bind(""),
+        execute(),
+        close("s1"),
+        sync(),
+        query("select 3"),
+    ]);
+    let server = [
+        replies("12"),
+        message(b't', b"\0\0"),
+        replies("TDDC12DCZ"),
+        message(b'S', b"application_name\0x\0"),
+        replies("TDCZ"),
+    ]
+    .concat();
+    let whole = drive(&[&client], &[&server]);
+    assert!(whole.2);
+    for cut in 0..=client.len() {
+        let (a, b) = client.split_at(cut);
+        assert_eq!(drive(&[a, b], &[&server]), whole, "client cut at {cut}");
+    }
+    for cut in 0..=server.len() {
+        let (a, b) = server.split_at(cut);
+        assert_eq!(drive(&[&client], &[a, b]), whole, "server cut at {cut}");
+    }
+    let bytes: Vec<&[u8]> = client.chunks(1).collect();
+    let replies: Vec<&[u8]> = server.chunks(1).collect();
+    assert_eq!(drive(&bytes, &replies), whole, "byte by byte");
+}
+
+proptest! {
+    /// Whatever either side sends, nothing panics, and nobody is at rest while something is owed.
+    #[test]
+    fn s2_r1_arbitrary_bytes_never_panic(
+        script in proptest::collection::vec((any::<bool>(), proptest::collection::vec(any::<u8>(), 0..40)), 0..20),
+    ) {
+        let mut talk = Talk::transaction();
+        for (from_client, bytes) in script {
+            let (_, _, taken) = talk.run(from_client, &bytes);
+            prop_assert!(taken.consumed <= bytes.len());
+            if matches!(taken.halt, Halt::End(_)) {
+                break;
+            }
+        }
+    }
+
+    /// A model of PostgreSQL answers random batches; every answer arrives, in order, and the end is rest.
+    #[test]
+    fn r15_r1_random_batches_get_every_reply_and_end_at_rest(
+        script in proptest::collection::vec((0u8..8, 0usize..3, any::<bool>()), 1..60),
+    ) {
+        let mut talk = Talk::transaction();
+        let mut model = model::Postgres::default();
+        let mut direct = model::Postgres::default();
+        let mut names = 0;
+        for (what, name, fail) in script {
+            let name = ["", "a", "b"][name];
+            let sql = if fail { "fail".to_owned() } else { names += 1; format!("select {}", names % 4) };
+            let sent = match what {
+                0 => parse(name, &sql),
+                1 => bind(name),
+                2 => execute(),
+                3 => close(name),
+                4 => message(b'D', format!("S{name}\0").as_bytes()),
+                5 => query(&sql),
+                _ => sync(),
+            };
+            model::exchange(&mut talk, &mut model, &mut direct, &sent)?;
+        }
+        model::exchange(&mut talk, &mut model, &mut direct, &sync())?;
+        prop_assert!(talk.at_rest());
+    }
+}
+
+/// Enough of PostgreSQL to answer the extended protocol.
+mod model {
+    use super::*;
+    use std::collections::HashMap;
+
+    #[derive(Default)]
+    pub(super) struct Postgres {
+        statements: HashMap<Vec<u8>, Vec<u8>>,
+        skipping: bool,
+    }
+
+    impl Postgres {
+        fn answer(&mut self, bytes: &[u8]) -> Vec<u8> {
+            let mut out = Vec::new();
+            let mut rest = bytes;
+            while let Ok(Some(header)) = FrameHeader::frontend(rest) {
+                let body = &rest[5..header.wire_len];
+                out.extend(self.one(header.tag, body));
+                rest = &rest[header.wire_len..];
+            }
+            out
+        }
+
+        fn one(&mut self, tag: u8, body: &[u8]) -> Vec<u8> {
+            if tag == b'S' {
+                self.skipping = false;
+                return replies("Z");
+            }
+            if self.skipping {
+                return Vec::new();
+            }
+            let reply = match tag {
+                b'P' => self.parse(body),
+                b'B' => self.known(body.split(|&b| b == 0).nth(1).unwrap(), "2"),
+                b'D' => self.known(&body[1..body.len() - 1], "tT"),
+                b'C' => {
+                    self.statements.remove(&body[1..body.len() - 1]);
+                    Ok(replies("3"))
+                }
+                b'E' => Ok(replies("DC")),
+                _ => {
+                    self.statements.remove(&b""[..]);
+                    let failed = body.starts_with(b"fail");
+                    return if failed { [error(b"42601"), replies("Z")].concat() } else { replies("TDCZ") };
+                }
+            };
+            reply.unwrap_or_else(|code| {
+                self.skipping = true;
+                error(code)
+            })
+        }
+
+        fn parse(&mut self, body: &[u8]) -> Result<Vec<u8>, &'static [u8; 5]> {
+            let mut parts = body.split(|&b| b == 0);
+            let (name, sql) = (parts.next().unwrap(), parts.next().unwrap());
+            if name.is_empty() {
+                self.statements.remove(name);
+            }
+            if self.statements.contains_key(name) {
+                return Err(b"42P05");
+            }
+            if sql == b"fail" {
+                return Err(b"42601");
+            }
+            self.statements.insert(name.to_vec(), sql.to_vec());
+            Ok(replies("1"))
+        }
+
+        fn known(&self, name: &[u8], reply: &str) -> Result<Vec<u8>, &'static [u8; 5]> {
+            if self.statements.contains_key(name) { Ok(replies(reply)) } else { Err(b"26000") }
+        }
+    }
+
+    /// Sends one message through the session to one model and straight to another; both answer alike, though a
+    /// reply made here may come before the server has spoken.
+    pub(super) fn exchange(
+        talk: &mut Talk,
+        behind: &mut Postgres,
+        direct: &mut Postgres,
+        sent: &[u8],
+    ) -> Result<(), TestCaseError> {
+        let wanted = direct.answer(sent);
+        let (server, client, taken) = talk.run(true, sent);
+        prop_assert_eq!(taken, Taken { consumed: sent.len(), halt: Halt::More });
+        let mut got = client;
+        let answer = behind.answer(&server);
+        let (_, client, taken) = talk.run(false, &answer);
+        prop_assert_eq!(taken, Taken { consumed: answer.len(), halt: Halt::More });
+        got.extend(client);
+        prop_assert_eq!(words(&got), words(&wanted), "sent {}", words(sent));
+        Ok(())
+    }
+}

@@ -1,0 +1,149 @@
+//! The unnamed statement: it belongs to the client, survives Sync, and is parsed again on whichever server.
+//!
+//! It dies with the next Parse of the unnamed statement (a failed one too), a Query, or its Close (R41). As with
+//! named ones the record changes when the server answers (R52).
+
+use std::collections::VecDeque;
+
+use super::statements::Lookup;
+
+/// A client's unnamed statement: a number that tells whether a server has just this one, and its text and types.
+#[derive(Debug, Default)]
+pub struct Unnamed {
+    current: Option<Text>,
+    sent: VecDeque<Sent>,
+    spare: Vec<u8>,
+    /// The text was too large to keep, so only the server that has it can run it.
+    pinned: bool,
+}
+
+#[derive(Debug)]
+struct Text {
+    id: u64,
+    rest: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Sent {
+    change: Change,
+    segment: u64,
+}
+
+#[derive(Debug)]
+enum Change {
+    Parse(Text, bool),
+    Prepare(u64),
+    End,
+}
+
+impl Unnamed {
+    /// Whether a Bind of the unnamed statement can be passed on (`Found(None)`), needs this text parsed first
+    /// (`Found(Some)`), or fails. `on_server` is the number of the statement the server has.
+    pub fn find(&self, on_server: Option<u64>, segment: u64) -> Lookup<Option<(u64, &[u8])>> {
+        match self.sent.back() {
+            Some(sent) if sent.segment != segment => return Lookup::Wait,
+            Some(Sent { change: Change::Parse(..) | Change::Prepare(_), .. }) => return Lookup::Found(None),
+            Some(Sent { change: Change::End, .. }) => return Lookup::Missing,
+            None => {}
+        }
+        match &self.current {
+            None => Lookup::Missing,
+            Some(text) if Some(text.id) == on_server => Lookup::Found(None),
+            Some(text) => Lookup::Found(Some((text.id, &text.rest))),
+        }
+    }
+
+    /// Notes a Parse by the client on its way. With `rest` of `None` the text was too large to keep.
+    pub fn send_parse(&mut self, id: u64, rest: Option<&[u8]>, segment: u64) {
+        let mut copy = std::mem::take(&mut self.spare);
+        copy.clear();
+        copy.extend_from_slice(rest.unwrap_or_default());
+        let change = Change::Parse(Text { id, rest: copy }, rest.is_none());
+        self.sent.push_back(Sent { change, segment });
+    }
+
+    /// Notes our own Parse of the client's statement on its way.
+    pub fn send_prepare(&mut self, id: u64, segment: u64) {
+        self.sent.push_back(Sent { change: Change::Prepare(id), segment });
+    }
+
+    /// Notes a Close or a Query on its way.
+    pub fn send_end(&mut self, segment: u64) {
+        self.sent.push_back(Sent { change: Change::End, segment });
+    }
+
+    /// The oldest change has happened; returns the number of the statement the server has now.
+    pub fn confirm(&mut self) -> Option<u64> {
+        match self.sent.pop_front()?.change {
+            Change::Parse(text, pinned) => {
+                let id = text.id;
+                self.replace(Some(text), pinned);
+                Some(id)
+            }
+            Change::Prepare(id) => Some(id),
+            Change::End => {
+                self.replace(None, false);
+                None
+            }
+        }
+    }
+
+    /// The oldest change was a Parse that failed: the server has dropped what it had.
+    pub fn fail(&mut self) {
+        if let Some(Sent { change: Change::Parse(..), .. }) = self.sent.pop_front() {
+            self.replace(None, false);
+        }
+    }
+
+    /// The oldest change was skipped.
+    pub fn revoke(&mut self) {
+        if let Some(Sent { change: Change::Parse(text, _), .. }) = self.sent.pop_front() {
+            self.spare = text.rest;
+        }
+    }
+
+    /// Whether only the server now in use has the statement.
+    pub const fn is_pinned(&self) -> bool {
+        self.pinned
+    }
+
+    fn replace(&mut self, text: Option<Text>, pinned: bool) {
+        self.pinned = pinned;
+        if let Some(old) = std::mem::replace(&mut self.current, text) {
+            self.spare = old.rest;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn t18_it_survives_sync_and_is_parsed_again_on_another_server() {
+        let mut unnamed = Unnamed::default();
+        unnamed.send_parse(7, Some(b"select 41\0\0\0"), 1);
+        assert!(matches!(unnamed.find(None, 1), Lookup::Found(None)));
+        assert!(matches!(unnamed.find(None, 2), Lookup::Wait));
+        assert_eq!(unnamed.confirm(), Some(7));
+        assert!(matches!(unnamed.find(Some(7), 2), Lookup::Found(None)), "same server");
+        let Lookup::Found(Some((7, text))) = unnamed.find(Some(9), 2) else { panic!("another server") };
+        assert_eq!(text, b"select 41\0\0\0");
+    }
+
+    #[test]
+    fn r41_it_dies_with_a_failed_parse_a_query_and_a_close_but_not_when_skipped() {
+        let mut unnamed = Unnamed::default();
+        unnamed.send_parse(1, Some(b"a"), 1);
+        unnamed.confirm();
+        unnamed.send_parse(2, Some(b"b"), 2);
+        unnamed.revoke();
+        assert!(matches!(unnamed.find(Some(1), 3), Lookup::Found(None)), "skipped: the old one lives");
+        unnamed.send_end(3);
+        unnamed.confirm();
+        assert!(matches!(unnamed.find(Some(1), 4), Lookup::Missing));
+        unnamed.send_parse(3, Some(b"c"), 4);
+        unnamed.fail();
+        assert!(matches!(unnamed.find(None, 5), Lookup::Missing));
+    }
+}

@@ -1,0 +1,400 @@
+//! A client's life, from its socket to the one line that tells its end.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::homes::server_user;
+use super::inbox::{Migrant, ToWorker};
+use super::state::{Standing, Worker};
+use crate::admin::{self, ConsoleIdentity};
+use crate::client::{
+    Authenticated, ClientEntry, ClientState, GreetEnv, Greeting, Identity, LoginEnd, LoginEnv, Origin, Relay,
+    Rights, authenticate, greet,
+};
+use crate::metrics::ErrorClass;
+use crate::net::{Detached, Endpoint, Stream, clock, rt};
+use crate::pool::CheckoutError;
+use crate::proto::{PgError, SqlState, TxStatus, put_backend_key, put_parameter_status, put_ready};
+use crate::server::{Home, ProvenSecrets};
+use crate::session::{ParamSet, Session};
+
+/// Longest time a client may take to accept its last message.
+const GOODBYE_TIME: Duration = Duration::from_secs(2);
+
+/// Counts a client connection against the process and the worker, however it ends.
+struct Counted(Rc<Worker>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.load.fetch_sub(1, Ordering::Relaxed);
+        self.0.shared.clients.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Takes a client out of the worker's books, however its task ends.
+struct Registered {
+    worker: Rc<Worker>,
+    entry: Rc<ClientEntry>,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.worker.clients.borrow_mut().remove(&self.entry.id);
+        self.worker.keys.borrow_mut().remove(&self.entry.key);
+    }
+}
+
+impl Worker {
+    /// A new connection. The acceptor has counted it for this worker; the process is counted here.
+    pub(super) async fn serve_socket(self: Rc<Self>, socket: Detached) {
+        let connected_at = clock::wall();
+        self.shared.clients.fetch_add(1, Ordering::Relaxed);
+        let counted = Counted(Rc::clone(&self));
+        let origin = Origin::from(socket.endpoint());
+        let now = clock::now();
+        let Ok(mut stream) = socket.attach() else { return };
+        let place = match self.door.enter(origin, now) {
+            Ok(place) => place,
+            Err(refusal) => return say_goodbye(&mut stream, Vec::new(), Some(refusal.for_client())).await,
+        };
+        let config = self.config();
+        let deadline = config.pacing.client_login_timeout.map(|limit| now + limit);
+        let tls = self.tls();
+        let (mut stream, message) = match greet(stream, &GreetEnv { tls: &tls, deadline }).await {
+            Ok(Greeting::Login { stream, message }) => (stream, message),
+            Ok(Greeting::Cancel { process_id, secret }) => {
+                return self.route_cancel(process_id, &secret).await;
+            }
+            Err(end) => return self.end_login(None, end, None).await,
+        };
+        let (verifiers, seed, own_uid) = (&self.verifiers, &self.seed, self.own_uid);
+        let env = LoginEnv { config: &config, verifiers, seed, own_uid, deadline };
+        let authenticated = match authenticate(&mut stream, &message, &env).await {
+            Ok(authenticated) => authenticated,
+            Err(end) => {
+                if end.class == crate::client::EndClass::Unproven {
+                    place.fail(clock::now());
+                }
+                return self.end_login(Some(stream), end, Some(&message.user)).await;
+            }
+        };
+        drop(place);
+        if let Some(refusal) = self.not_admitted(&authenticated) {
+            tracing::info!(
+                user = authenticated.user,
+                database = authenticated.database,
+                "login refused: {refusal}"
+            );
+            return say_goodbye(&mut stream, authenticated.accepted, Some(refusal)).await;
+        }
+        if let Identity::Console(rights) = authenticated.identity {
+            return self.serve_console(stream, authenticated, rights, connected_at).await;
+        }
+        let home_worker = self.worker_for(&authenticated);
+        if home_worker == self.index {
+            return self.serve_client(stream, authenticated, connected_at, counted).await;
+        }
+        let Ok(socket) = stream.detach() else { return };
+        let Some(inbox) = self.shared.inboxes.get(home_worker).cloned() else { return };
+        let migrant = Box::new(Migrant { socket, authenticated, connected_at });
+        // The count of the process goes along with the client; the other worker takes it over.
+        self.shared.clients.fetch_add(1, Ordering::Relaxed);
+        if inbox.send(ToWorker::Adopt(migrant)).await.is_err() {
+            self.shared.clients.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A client that logged in elsewhere and lives here from now on.
+    pub(super) async fn adopt(self: Rc<Self>, migrant: Migrant) {
+        self.load.fetch_add(1, Ordering::Relaxed);
+        let counted = Counted(Rc::clone(&self));
+        let Migrant { socket, authenticated, connected_at } = migrant;
+        match socket.attach() {
+            Ok(stream) => self.serve_client(stream, authenticated, connected_at, counted).await,
+            Err(error) => tracing::warn!(%error, "client lost between workers"),
+        }
+    }
+
+    fn worker_for(&self, authenticated: &Authenticated) -> usize {
+        let config = self.config();
+        let entry = config.database(&authenticated.database);
+        let user = entry.map_or(&*authenticated.user, |entry| server_user(entry, &authenticated.user));
+        self.home_of(&authenticated.database, user)
+    }
+
+    /// Limits that hold for authenticated clients; the console is exempt.
+    fn not_admitted(&self, authenticated: &Authenticated) -> Option<PgError> {
+        if matches!(authenticated.identity, Identity::Console(_)) {
+            return None;
+        }
+        if self.standing.get() != Standing::Open {
+            return Some(PgError::fatal(SqlState::ADMIN_SHUTDOWN, "pooler is shutting down"));
+        }
+        if self.shared.clients.load(Ordering::Relaxed) > self.config.borrow().max_client_conn {
+            let text = "no more connections allowed (max_client_conn)";
+            return Some(PgError::fatal(SqlState::TOO_MANY_CONNECTIONS, text));
+        }
+        let disabled = self.paused.borrow().disabled.contains(&authenticated.database);
+        disabled.then(|| {
+            let text = format!("database \"{}\" is disabled", authenticated.database);
+            PgError::fatal(SqlState::CANNOT_CONNECT_NOW, text)
+        })
+    }
+
+    async fn end_login(&self, stream: Option<Stream>, end: LoginEnd, user: Option<&str>) {
+        self.failed_logins.set(self.failed_logins.get() + u64::from(end.class.counted().is_some()));
+        tracing::info!(user, "login failed: {}", end.reason);
+        if let Some(mut stream) = stream {
+            say_goodbye(&mut stream, Vec::new(), end.tell).await;
+        }
+    }
+
+    async fn serve_console(
+        self: &Rc<Self>,
+        mut stream: Stream,
+        authenticated: Authenticated,
+        rights: Rights,
+        connected_at: SystemTime,
+    ) {
+        let Ok(key) = self.fresh_key() else { return };
+        let entry = self.register(&stream, &authenticated, key, connected_at, None);
+        let log = self.config.borrow().process.log_connections;
+        if log {
+            tracing::info!(client = entry.entry.id, user = authenticated.user, "console login");
+        }
+        if stream.write_all(&authenticated.accepted).await.is_err() {
+            return;
+        }
+        entry.entry.state.set(ClientState::Active);
+        let identity = ConsoleIdentity { key };
+        let handle = self.shared.admin.clone();
+        let rights = match rights {
+            Rights::Admin => admin::Rights::Admin,
+            Rights::Stats => admin::Rights::Stats,
+        };
+        let end = admin::serve(&mut stream, rights, Vec::new(), identity, handle).await;
+        if log {
+            tracing::info!(client = entry.entry.id, user = authenticated.user, "console closed: {end}");
+        }
+    }
+
+    async fn serve_client(
+        self: Rc<Self>,
+        stream: Stream,
+        authenticated: Authenticated,
+        connected_at: SystemTime,
+        _counted: Counted,
+    ) {
+        let now = clock::now();
+        let config = self.config();
+        let (database, login) = (authenticated.database.clone(), authenticated.user.clone());
+        let server = config.database(&database).map(|entry| server_user(entry, &login).to_owned());
+        let home = server.and_then(|user| self.home(&database, &user, now));
+        let (Some(home), Ok(key)) = (home, self.fresh_key()) else {
+            let mut stream = stream;
+            let gone = PgError::fatal(SqlState::ADMIN_SHUTDOWN, "database removed");
+            return say_goodbye(&mut stream, authenticated.accepted, Some(gone)).await;
+        };
+        if config.database(&database).is_some_and(|entry| entry.user.is_none()) {
+            let proven = ProvenSecrets {
+                keys: authenticated.scram_keys.clone(),
+                password: authenticated.password.clone(),
+            };
+            if proven.keys.is_some() || proven.password.is_some() {
+                self.learn_secrets(&home, proven);
+            }
+        }
+        let registered = self.register(&stream, &authenticated, key, connected_at, Some(Rc::clone(&home)));
+        self.converse(stream, authenticated, &registered.entry, home).await;
+    }
+
+    fn register(
+        self: &Rc<Self>,
+        stream: &Stream,
+        authenticated: &Authenticated,
+        key: (i32, i32),
+        connected_at: SystemTime,
+        home: Option<Rc<Home>>,
+    ) -> Registered {
+        let id = self.shared.next_id();
+        let port = self.config.borrow().process.listen_port;
+        let (remote, local) = (stream.endpoint(), stream.local_endpoint());
+        let peer_pid = match remote {
+            Endpoint::Unix { peer_pid, .. } => peer_pid.unwrap_or(0),
+            Endpoint::Tcp(_) => 0,
+        };
+        let entry = Rc::new(ClientEntry {
+            id,
+            key,
+            user: authenticated.user.clone(),
+            database: authenticated.database.clone(),
+            home,
+            addr: (remote.addr_text(), remote.port(port), local.addr_text(), local.port(port)),
+            peer_pid,
+            tls: stream.tls_info().unwrap_or_default().to_owned(),
+            connected_at,
+            request_at: Cell::new(connected_at),
+            request_since: Cell::default(),
+            idle_in_xact_since: Cell::default(),
+            idle_since: Cell::default(),
+            state: Cell::new(ClientState::Login),
+            server: RefCell::default(),
+            running: Cell::default(),
+            waiter: Cell::default(),
+            statements: Cell::default(),
+            application_name: RefCell::default(),
+            cancelled_request: Cell::default(),
+            order: RefCell::default(),
+            waker: RefCell::default(),
+        });
+        self.clients.borrow_mut().insert(id, Rc::clone(&entry));
+        self.keys.borrow_mut().insert(key, id);
+        Registered { worker: Rc::clone(self), entry }
+    }
+
+    /// Welcome, conversation, and the one line at its end.
+    async fn converse(
+        &self,
+        mut stream: Stream,
+        authenticated: Authenticated,
+        entry: &Rc<ClientEntry>,
+        home: Rc<Home>,
+    ) {
+        let began = clock::now();
+        let _present = home.pool.client_present();
+        if let Err(error) = first_server(&home).await {
+            tracing::info!(
+                client = entry.id,
+                user = entry.user,
+                database = entry.database,
+                "login failed: {error}"
+            );
+            home.counters.borrow_mut().error(ErrorClass::Login);
+            let fatal = error.for_client().into_fatal();
+            return say_goodbye(&mut stream, authenticated.accepted, Some(fatal)).await;
+        }
+        let params = client_params(&home, &authenticated.parameters);
+        let mut welcome = authenticated.accepted;
+        put_welcome(&mut welcome, &home, &params, entry.key);
+        home.counters.borrow_mut().logins += 1;
+        let log = home.settings();
+        if log.log_connections {
+            let tls = if entry.tls.is_empty() { "no" } else { &entry.tls };
+            tracing::info!(
+                client = entry.id,
+                user = entry.user,
+                database = entry.database,
+                "login from {}:{} tls={tls}",
+                entry.addr.0,
+                entry.addr.1
+            );
+        }
+        if stream.write_all(&welcome).await.is_err() || stream.flush().await.is_err() {
+            return;
+        }
+        entry.state.set(ClientState::Idle);
+        let session = Session::new(log.rules, params);
+        let scratch = Rc::clone(&self.scratch);
+        let mut relay = Relay::new(stream, session, Rc::clone(&home), Rc::clone(entry), scratch);
+        let ended = relay.run().await;
+        let (mut stream, unsent) = relay.finish(&ended);
+        if let Some(class) = ended.class() {
+            home.counters.borrow_mut().error(class);
+        }
+        if log.log_disconnections {
+            let age = clock::now().saturating_duration_since(began).as_secs();
+            tracing::info!(
+                client = entry.id,
+                user = entry.user,
+                database = entry.database,
+                "closing because: {ended} (age={age}s)"
+            );
+        }
+        say_goodbye(&mut stream, unsent, ended.for_client()).await;
+    }
+
+    /// A cancel request goes to the worker that gave out its key; an unknown key is dropped without a word (S38).
+    async fn route_cancel(self: &Rc<Self>, process_id: i32, secret: &[u8]) {
+        let Ok(secret) = <[u8; 4]>::try_from(secret) else { return };
+        let secret = i32::from_be_bytes(secret);
+        let owner = Self::owner_of_key(process_id);
+        if owner == self.index {
+            self.cancel(process_id, secret);
+        } else if let Some(inbox) = self.shared.inboxes.get(owner) {
+            let _ = inbox.send(ToWorker::Cancel { process_id, secret }).await;
+        }
+    }
+
+    /// Cancels what the client with this key waits for or runs; a client that does neither is left alone.
+    pub(super) fn cancel(self: &Rc<Self>, process_id: i32, secret: i32) {
+        let id = self.keys.borrow().get(&(process_id, secret)).copied();
+        let client = id.and_then(|id| self.clients.borrow().get(&id).cloned());
+        let Some((client, home)) = client.and_then(|client| client.home.clone().map(|home| (client, home)))
+        else {
+            return;
+        };
+        if let Some(waiter) = client.waiter.get() {
+            home.pool.cancel_waiter(waiter);
+        } else if let Some(server) = client.cancelable_server() {
+            // One cancel at a time and server: a second one could only hit what the first has hit already.
+            if server.cancels.get() == 0 {
+                rt::spawn_local("cancel", crate::server::cancel_server(&home, &server));
+            }
+        }
+    }
+}
+
+/// Waits until the pool knows what to tell new clients: until one server has logged in.
+async fn first_server(home: &Rc<Home>) -> Result<(), CheckoutError> {
+    if home.welcome.borrow().is_some() {
+        return Ok(());
+    }
+    let mut lease = home.pool.checkout(clock::now()).await?;
+    let session = Session::new(home.settings.borrow().rules, ParamSet::default());
+    if let Some(evidence) = session.release_after_end(0, usize::from(lease.stream.has_unread())) {
+        lease.watch();
+        lease.release(evidence, clock::now());
+    }
+    Ok(())
+}
+
+/// The client's own startup values over what the servers of the pool report.
+fn client_params(home: &Home, startup: &[(String, String)]) -> ParamSet {
+    let mut params = ParamSet::default();
+    for (name, value) in startup {
+        if let Some(index) = home.names.index(name.as_bytes()) {
+            params.set(index, value.as_bytes());
+        }
+    }
+    if let Some(welcome) = &*home.welcome.borrow() {
+        params.fill_from(&welcome.followed);
+    }
+    params
+}
+
+fn put_welcome(out: &mut Vec<u8>, home: &Home, params: &ParamSet, key: (i32, i32)) {
+    if let Some(welcome) = &*home.welcome.borrow() {
+        for (name, value) in &welcome.reported {
+            let own = home.names.index(name).and_then(|index| params.value(index));
+            put_parameter_status(out, name, own.unwrap_or(value));
+        }
+    }
+    put_backend_key(out, key.0, key.1);
+    put_ready(out, TxStatus::Idle);
+}
+
+/// Sends what is left to say, within a bound, and closes.
+async fn say_goodbye(stream: &mut Stream, mut last: Vec<u8>, error: Option<PgError>) {
+    if let Some(error) = error {
+        error.put(&mut last);
+    }
+    let deadline: Instant = clock::now() + GOODBYE_TIME;
+    let _ = rt::timeout_at(deadline, async {
+        stream.write_all(&last).await?;
+        stream.flush().await?;
+        stream.shutdown().await
+    })
+    .await;
+}

@@ -1,0 +1,115 @@
+//! What a worker tells about itself.
+
+use std::time::{Instant, SystemTime};
+
+use super::state::Worker;
+use crate::client::{ClientEntry, ClientState};
+use crate::metrics::{ConnKind, ConnSnapshot, PoolSnapshot, WorkerSnapshot};
+use crate::net::clock;
+use crate::server::{Home, ServerEntry, open_for};
+
+impl Worker {
+    pub(super) fn snapshot(&self) -> WorkerSnapshot {
+        let now = clock::now();
+        let homes = self.homes_of(None);
+        let clients = self.clients.borrow();
+        WorkerSnapshot {
+            worker: self.index,
+            pools: homes
+                .iter()
+                .map(|home| pool_row(home, clients.values().map(AsRef::as_ref), now))
+                .collect(),
+            clients: clients.values().map(|client| client_row(client, now)).collect(),
+            servers: homes.iter().flat_map(|home| server_rows(home, now)).collect(),
+            clients_in_login: u32::try_from(self.door.logins()).unwrap_or(u32::MAX),
+            failed_logins: self.failed_logins.get(),
+        }
+    }
+}
+
+fn pool_row<'a>(home: &Home, clients: impl Iterator<Item = &'a ClientEntry>, now: Instant) -> PoolSnapshot {
+    let key = home.pool.key();
+    let counts = home.pool.counts();
+    let (mut cl_active, mut cl_waiting) = (0, 0);
+    for client in clients {
+        let here = client.home.as_ref().is_some_and(|its| its.pool.is_same(&home.pool));
+        match client.state.get() {
+            _ if !here => {}
+            ClientState::Active | ClientState::Idle => cl_active += 1,
+            ClientState::Waiting | ClientState::Login => cl_waiting += 1,
+        }
+    }
+    PoolSnapshot {
+        database: key.database.to_string(),
+        user: key.user.to_string(),
+        mode: home.settings.borrow().rules.mode,
+        cl_active,
+        cl_waiting,
+        cl_active_cancel_req: home.cancels.get(),
+        cl_waiting_cancel_req: 0,
+        sv_active: counts.active,
+        sv_active_cancel: home.cancels.get(),
+        sv_being_canceled: counts.being_canceled,
+        sv_idle: counts.idle,
+        sv_used: 0,
+        sv_tested: counts.resetting + counts.checking,
+        sv_login: counts.connecting,
+        maxwait: open_for(counts.oldest_wait, now),
+        pool_size: home.pool.limits().size,
+        paused: home.pool.is_paused(),
+        counters: *home.counters.borrow(),
+    }
+}
+
+fn client_row(client: &ClientEntry, now: Instant) -> ConnSnapshot {
+    ConnSnapshot {
+        kind: ConnKind::Client,
+        id: client.id,
+        user: client.user.clone(),
+        database: client.database.clone(),
+        state: client.state.get().as_str(),
+        addr: client.addr.0.clone(),
+        port: client.addr.1,
+        local_addr: client.addr.2.clone(),
+        local_port: client.addr.3,
+        connected_at: client.connected_at,
+        request_at: client.request_at.get(),
+        wait: open_for(client.request_since.get(), now),
+        close_needed: client.order.borrow().is_some(),
+        link: client.server.borrow().as_ref().map(|server| server.id),
+        remote_pid: client.peer_pid,
+        tls: client.tls.clone(),
+        application_name: client.application_name.borrow().clone(),
+        prepared_statements: client.statements.get(),
+    }
+}
+
+fn server_rows(home: &Home, now: Instant) -> Vec<ConnSnapshot> {
+    let key = home.pool.key();
+    let servers = home.servers.borrow();
+    let row = |server: &ServerEntry| ConnSnapshot {
+        kind: ConnKind::Server,
+        id: server.id,
+        user: key.user.to_string(),
+        database: key.database.to_string(),
+        state: server.state.get(),
+        addr: server.addr.0.clone(),
+        port: server.addr.1,
+        local_addr: server.addr.2.clone(),
+        local_port: server.addr.3,
+        connected_at: server.connected_at,
+        request_at: server.request_at.get(),
+        wait: if server.client.get().is_some() { age(server.request_at.get()) } else { open_for(None, now) },
+        close_needed: false,
+        link: server.client.get(),
+        remote_pid: server.backend_pid,
+        tls: server.tls.clone(),
+        application_name: server.application_name.borrow().clone(),
+        prepared_statements: server.statements.get(),
+    };
+    servers.values().map(|server| row(server)).collect()
+}
+
+fn age(since: SystemTime) -> std::time::Duration {
+    clock::wall().duration_since(since).unwrap_or_default()
+}

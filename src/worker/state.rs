@@ -1,0 +1,148 @@
+//! What one worker owns: its clients, its pools, its cancel keys.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::task::Waker;
+
+use tokio::sync::mpsc;
+
+use super::inbox::{Drain, ToWorker};
+use crate::admin::AdminHandle;
+use crate::auth::AuthSeed;
+use crate::client::{ClientEntry, Door, EndOrder, Scratch, VerifierCache};
+use crate::config::Config;
+use crate::net::TlsContext;
+use crate::pool::PoolKey;
+use crate::server::{Alarms, Home};
+use crate::session::TrackedNames;
+
+/// What all workers share: counters that are touched once per connection, and each other's inboxes.
+pub(super) struct Shared {
+    /// Last number given to a connection.
+    pub(super) last_id: AtomicU64,
+    /// Client connections of the process.
+    pub(super) clients: AtomicU32,
+    /// The console's other end.
+    pub(super) admin: AdminHandle,
+    /// Inboxes by worker.
+    pub(super) inboxes: Vec<mpsc::Sender<ToWorker>>,
+}
+
+impl Shared {
+    /// The next number of a connection, client or server.
+    pub(super) fn next_id(&self) -> u64 {
+        self.last_id.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}
+
+/// How a worker is on its way out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It is not.
+    Open,
+    /// No new logins; clients end as the drain has it.
+    Draining(Drain),
+}
+
+/// See the module.
+pub(super) struct Worker {
+    pub(super) index: usize,
+    pub(super) shared: Arc<Shared>,
+    /// Clients of this worker, those in login included; the acceptor reads it.
+    pub(super) load: Arc<AtomicUsize>,
+    pub(super) config: RefCell<Arc<Config>>,
+    pub(super) tls: RefCell<Arc<TlsContext>>,
+    pub(super) names: Rc<TrackedNames>,
+    pub(super) homes: RefCell<HashMap<PoolKey, Rc<Home>>>,
+    pub(super) clients: RefCell<HashMap<u64, Rc<ClientEntry>>>,
+    pub(super) keys: RefCell<HashMap<(i32, i32), u64>>,
+    pub(super) scratch: Rc<RefCell<Scratch>>,
+    pub(super) door: Door,
+    pub(super) verifiers: RefCell<VerifierCache>,
+    pub(super) seed: AuthSeed,
+    pub(super) own_uid: u32,
+    pub(super) alarms: Arc<Alarms>,
+    pub(super) standing: Cell<Standing>,
+    pub(super) paused: RefCell<Paused>,
+    pub(super) failed_logins: Cell<u64>,
+    /// Pools that were removed and still have servers to close.
+    pub(super) leaving: RefCell<Vec<Rc<Home>>>,
+    /// Wakes the task that opens and closes servers.
+    pub(super) janitor: RefCell<Option<Waker>>,
+}
+
+/// Databases that an operator has paused or disabled.
+#[derive(Debug, Default)]
+pub(super) struct Paused {
+    /// All of them.
+    pub(super) all: bool,
+    /// These.
+    pub(super) databases: Vec<String>,
+    /// New logins to these are refused.
+    pub(super) disabled: Vec<String>,
+}
+
+impl Paused {
+    /// Whether pools of a database stand still.
+    pub(super) fn holds(&self, database: &str) -> bool {
+        self.all || self.databases.iter().any(|paused| paused == database)
+    }
+}
+
+impl Worker {
+    /// Configuration in force.
+    pub(super) fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.config.borrow())
+    }
+
+    /// TLS in force.
+    pub(super) fn tls(&self) -> Arc<TlsContext> {
+        Arc::clone(&self.tls.borrow())
+    }
+
+    /// The worker a pool lives on: the same for all workers, without asking anybody.
+    pub(super) fn home_of(&self, database: &str, server_user: &str) -> usize {
+        let mut hasher = DefaultHasher::new();
+        (database, server_user).hash(&mut hasher);
+        let workers = self.shared.inboxes.len().max(1) as u64;
+        usize::try_from(hasher.finish() % workers).unwrap_or(0)
+    }
+
+    /// A cancel key that no client of this worker has: random, the pid positive and not zero, its low byte the
+    /// number of this worker (S37).
+    pub(super) fn fresh_key(&self) -> Result<(i32, i32), getrandom::Error> {
+        loop {
+            let (high, secret) = (getrandom::u32()?, getrandom::u32()?);
+            let low = u32::try_from(self.index & 0xff).unwrap_or(0);
+            let process_id = i32::try_from((high & 0x7fff_ff00) | low).unwrap_or(0);
+            let key = (process_id, i32::from_be_bytes(secret.to_be_bytes()));
+            if process_id > 0xff && !self.keys.borrow().contains_key(&key) {
+                return Ok(key);
+            }
+        }
+    }
+
+    /// The worker that gave out a key.
+    pub(super) fn owner_of_key(process_id: i32) -> usize {
+        usize::try_from(process_id & 0xff).unwrap_or(usize::MAX)
+    }
+
+    /// Pools of one database, or all.
+    pub(super) fn homes_of(&self, database: Option<&str>) -> Vec<Rc<Home>> {
+        let homes = self.homes.borrow();
+        let wanted = |home: &&Rc<Home>| database.is_none_or(|name| *home.pool.key().database == *name);
+        homes.values().filter(wanted).cloned().collect()
+    }
+
+    /// Ends the clients that `which` picks.
+    pub(super) fn end_clients(&self, order: &EndOrder, which: impl Fn(&ClientEntry) -> bool) {
+        let picked: Vec<_> = self.clients.borrow().values().filter(|entry| which(entry)).cloned().collect();
+        for entry in picked {
+            entry.end(order.clone());
+        }
+    }
+}

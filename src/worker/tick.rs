@@ -1,0 +1,86 @@
+//! What the passing of time brings about, three times a second as in PgBouncer. No timer is armed per query.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::state::{Standing, Worker};
+use crate::client::{ClientEntry, EndOrder};
+use crate::metrics::ErrorClass;
+use crate::net::{clock, rt};
+use crate::proto::{PgError, SqlState};
+use crate::server::{HomeSettings, cancel_server};
+
+/// Length of a tick.
+const TICK: Duration = Duration::from_millis(333);
+
+/// How long a cancelled query may take to end before its client is ended.
+const CANCEL_GRACE: Duration = Duration::from_secs(5);
+
+impl Worker {
+    /// Works as long as the worker lives. Cancel safe: it holds nothing.
+    pub(super) async fn keep_time(self: Rc<Self>) {
+        loop {
+            rt::sleep_until(clock::now() + TICK).await;
+            let now = clock::now();
+            for home in self.homes_of(None) {
+                home.pool.expire(now);
+            }
+            self.sweep();
+            self.expire_clients(now);
+            if matches!(self.standing.get(), Standing::Draining(_)) {
+                self.go_on_draining();
+            }
+        }
+    }
+
+    fn expire_clients(&self, now: Instant) {
+        let clients: Vec<_> = self.clients.borrow().values().cloned().collect();
+        for client in clients {
+            let Some(home) = client.home.clone() else { continue };
+            let settings = home.settings();
+            if let Some(order) = overdue(&client, &settings, now) {
+                home.counters.borrow_mut().error(ErrorClass::Timeout);
+                client.end(order);
+            } else if query_overdue(&client, &settings, now)
+                && let Some(server) = client.cancelable_server()
+            {
+                client.cancelled_request.set(client.request_since.get());
+                home.counters.borrow_mut().error(ErrorClass::Timeout);
+                rt::spawn_local("cancel", cancel_server(&home, &server));
+            }
+        }
+    }
+}
+
+fn passed(since: Option<Instant>, limit: Option<Duration>, now: Instant) -> bool {
+    matches!((since, limit), (Some(since), Some(limit)) if now.saturating_duration_since(since) >= limit)
+}
+
+/// A query that has run too long and has not been cancelled for it yet: the server cancels it, the session lives.
+fn query_overdue(client: &ClientEntry, settings: &HomeSettings, now: Instant) -> bool {
+    let since = client.request_since.get();
+    client.running.get()
+        && client.cancelled_request.get() != since
+        && passed(since, settings.query_timeout, now)
+}
+
+fn overdue(client: &ClientEntry, settings: &HomeSettings, now: Instant) -> Option<EndOrder> {
+    let fatal = |code, text: &'static str| {
+        let tell = Some(PgError::fatal(code, text));
+        Some(EndOrder { tell, class: Some(ErrorClass::Timeout), at_transaction_end: false })
+    };
+    if passed(client.idle_in_xact_since.get(), settings.idle_transaction_timeout, now) {
+        return fatal(SqlState::IDLE_IN_TRANSACTION_TIMEOUT, "idle transaction timeout");
+    }
+    if passed(client.idle_since.get(), settings.client_idle_timeout, now) {
+        return fatal(SqlState::IDLE_SESSION_TIMEOUT, "client_idle_timeout");
+    }
+    let grace = settings.query_timeout.map(|limit| limit + CANCEL_GRACE);
+    let ignored_cancel = client.cancelled_request.get().is_some()
+        && client.cancelled_request.get() == client.request_since.get()
+        && passed(client.request_since.get(), grace, now);
+    if ignored_cancel {
+        return fatal(SqlState::QUERY_CANCELED, "query timeout");
+    }
+    None
+}
