@@ -375,7 +375,8 @@ impl Relay {
     }
 
     fn release_if_possible(&mut self, now: Instant) {
-        let Some(link) = &self.link else { return };
+        // A server that was just lent for what waits in the carry is at rest too, but not done with.
+        let Some(link) = self.link.as_ref().filter(|_| !self.retry) else { return };
         let unsent = link.unsent.len() + usize::from(link.lease.stream.has_unsent() || link.mute);
         let unread = link.unread.len() + usize::from(link.lease.stream.has_unread());
         let Some(evidence) = self.session.try_release(unsent, unread) else { return };
