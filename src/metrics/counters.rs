@@ -94,4 +94,39 @@ impl Counters {
             *mine += theirs;
         }
     }
+
+    /// What was counted since `earlier`; a number that is lower than it was counts as nothing, not as 2^64.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        self.zip(earlier, u64::saturating_sub)
+    }
+
+    /// The higher of both, number by number.
+    #[must_use]
+    pub fn highest(&self, other: &Self) -> Self {
+        self.zip(other, u64::max)
+    }
+
+    /// Combines two sets number by number. Written without `..` so that a new counter is not forgotten here.
+    fn zip(&self, other: &Self, combine: impl Fn(u64, u64) -> u64) -> Self {
+        let mut errors = self.errors;
+        for (mine, theirs) in errors.iter_mut().zip(other.errors) {
+            *mine = combine(*mine, theirs);
+        }
+        Self {
+            assignments: combine(self.assignments, other.assignments),
+            xacts: combine(self.xacts, other.xacts),
+            queries: combine(self.queries, other.queries),
+            client_bytes: combine(self.client_bytes, other.client_bytes),
+            server_bytes: combine(self.server_bytes, other.server_bytes),
+            xact_us: combine(self.xact_us, other.xact_us),
+            query_us: combine(self.query_us, other.query_us),
+            wait_us: combine(self.wait_us, other.wait_us),
+            client_parses: combine(self.client_parses, other.client_parses),
+            server_parses: combine(self.server_parses, other.server_parses),
+            binds: combine(self.binds, other.binds),
+            logins: combine(self.logins, other.logins),
+            errors,
+        }
+    }
 }

@@ -1,10 +1,16 @@
 //! Numbers.
 //!
-//! Owns: counters that the hot path bumps as plain integers, and the snapshots made of them for the console and
-//! for Prometheus. Decides nothing: deleting this room must not change behaviour.
+//! Owns: counters that the hot path bumps as plain integers, the snapshots made of them for the console and for
+//! Prometheus, averages over time. Decides nothing: deleting this room must not change behaviour.
 
+mod averages;
 mod counters;
+mod export;
+mod merge;
 mod snapshot;
 
+pub use averages::{Averages, Window, stats_line};
 pub use counters::{Counters, ErrorClass};
+pub use export::{BuildInfo, ExportError, render};
+pub use merge::{PoolName, database_totals, merge_pools};
 pub use snapshot::{ConnKind, ConnSnapshot, PoolSnapshot, WorkerSnapshot};
