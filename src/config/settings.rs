@@ -172,7 +172,7 @@ pub struct ServerDefaults {
     pub reserve_pool_size: u32,
     /// `reserve_pool_timeout`; `None` disables the reserve.
     pub reserve_pool_timeout: Option<Duration>,
-    /// `server_lifetime`; `None` keeps a server as long as it lives.
+    /// `server_lifetime`; zero uses each server once, `None` keeps it as long as it lives (no file says so).
     pub server_lifetime: Option<Duration>,
     /// `server_reset_query`: run when a session ends; empty for none.
     pub server_reset_query: String,
