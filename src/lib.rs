@@ -5,8 +5,10 @@
 //! the shell that moves bytes: `net`, `server`, `client`, `worker`, `admin`, `control`. Imports point downward
 //! only; `tests/tidy.rs` keeps it so. ARCHITECTURE.md draws the house.
 
+pub mod admin;
 pub mod auth;
 pub mod config;
+pub mod control;
 pub mod metrics;
 pub mod net;
 pub mod pool;

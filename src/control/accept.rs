@@ -1,0 +1,164 @@
+//! Takes connections in and hands them to the workers.
+//!
+//! Owns: one task per listener, and what it does when accepting fails. Does not know: what a connection says; caps
+//! on logins are the workers'.
+//!
+//! Invariants: the task ends only when told to, or when no worker is left (R113); it never waits for one client.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tracing::{error, warn};
+
+use super::fleet::Fleet;
+use crate::net::{Listener, clock, is_transient_accept_error};
+use crate::worker::ToWorker;
+
+/// Rest after a failure that passes by itself, such as too few descriptors: long enough not to spin, short enough
+/// that a client that was let go makes room for the next within one connect timeout of any driver (R111).
+const SHORT_REST: Duration = Duration::from_millis(50);
+
+/// Rest after any other failure, as PgBouncer has it.
+const LONG_REST: Duration = Duration::from_secs(5);
+
+/// At most one log line about failing accepts in this time.
+const LOG_EVERY: Duration = Duration::from_secs(5);
+
+/// Accepts until `closing` turns true. The socket closes when this returns.
+pub(super) async fn serve(listener: Listener, fleet: Fleet, closing: watch::Receiver<bool>) {
+    let listener = Arc::new(listener);
+    let address = listener.local_addr_text();
+    let next = || {
+        let listener = Arc::clone(&listener);
+        async move { listener.accept().await.map(ToWorker::Accept) }
+    };
+    accept_all(next, &address, fleet, closing).await;
+}
+
+async fn accept_all<F>(next: impl Fn() -> F, address: &str, fleet: Fleet, mut closing: watch::Receiver<bool>)
+where
+    F: Future<Output = io::Result<ToWorker>>,
+{
+    let mut complaints = Complaints::default();
+    let work = async {
+        loop {
+            match next().await {
+                Ok(connection) => {
+                    if !fleet.hand_over(connection).await {
+                        error!("no worker is left, not listening on {address} any more");
+                        return;
+                    }
+                }
+                Err(failure) => rest(&failure, address, &mut complaints).await,
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        _ = closing.wait_for(|&closed| closed) => {}
+        () = work => {}
+    }
+}
+
+async fn rest(failure: &io::Error, address: &str, complaints: &mut Complaints) {
+    // The kernel has already taken these off its queue: there is nothing to rest from.
+    if matches!(failure.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) {
+        return;
+    }
+    if let Some(swallowed) = complaints.may_speak(clock::now()) {
+        warn!(swallowed, "accept() on {address} failed: {failure}");
+    }
+    let pause = if is_transient_accept_error(failure) { SHORT_REST } else { LONG_REST };
+    tokio::time::sleep(pause).await;
+}
+
+/// Keeps repeated complaints out of the log.
+#[derive(Default)]
+struct Complaints {
+    last: Option<Instant>,
+    swallowed: u64,
+}
+
+impl Complaints {
+    /// How many complaints were kept back since the last one, if it is time for one.
+    fn may_speak(&mut self, now: Instant) -> Option<u64> {
+        if self.last.is_some_and(|last| now.duration_since(last) < LOG_EVERY) {
+            self.swallowed += 1;
+            return None;
+        }
+        self.last = Some(now);
+        Some(std::mem::take(&mut self.swallowed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::super::testing::{Crew, crew};
+    use super::*;
+
+    /// EMFILE on Linux.
+    const EMFILE: i32 = 24;
+
+    #[test]
+    fn r111_the_log_gets_one_line_in_a_while() {
+        let start = clock::now();
+        let mut complaints = Complaints::default();
+        assert_eq!(complaints.may_speak(start), Some(0));
+        for ms in 1..100 {
+            assert_eq!(complaints.may_speak(start + Duration::from_millis(ms)), None);
+        }
+        assert_eq!(complaints.may_speak(start + LOG_EVERY), Some(99));
+        assert_eq!(complaints.may_speak(start + 2 * LOG_EVERY), Some(0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn r111_r113_failures_of_accept_are_survived_without_spinning() {
+        let Crew { fleet, mut inboxes, .. } = crew(1, 4);
+        let (close, closing) = watch::channel(false);
+        let calls = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&calls);
+        // Aborted, three times out of descriptors, something unheard of, then a client.
+        let next = move || {
+            let call = counted.fetch_add(1, Ordering::Relaxed);
+            async move {
+                match call {
+                    0 => Err(io::ErrorKind::ConnectionAborted.into()),
+                    1..=3 => Err(io::Error::from_raw_os_error(EMFILE)),
+                    4 => Err(io::Error::other("unheard of")),
+                    5 => Ok(ToWorker::Resume(None)),
+                    _ => std::future::pending().await,
+                }
+            }
+        };
+        let start = clock::now();
+        let task = tokio::spawn(async move { accept_all(next, "here", fleet, closing).await });
+        assert!(inboxes[0].recv().await.is_some());
+        assert!(clock::now().duration_since(start) >= LONG_REST + 3 * SHORT_REST);
+        assert!(calls.load(Ordering::Relaxed) <= 7, "it does not spin");
+        close.send(true).unwrap();
+        task.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn closing_ends_the_task_even_while_every_inbox_is_full() {
+        let Crew { fleet, inboxes, .. } = crew(1, 1);
+        let (close, closing) = watch::channel(false);
+        let next = || async { Ok(ToWorker::Resume(None)) };
+        let task = tokio::spawn(async move { accept_all(next, "here", fleet, closing).await });
+        close.send(true).unwrap();
+        task.await.unwrap();
+        drop(inboxes);
+    }
+
+    #[tokio::test]
+    async fn without_workers_the_listener_closes() {
+        let Crew { fleet, inboxes, .. } = crew(2, 1);
+        drop(inboxes);
+        let (_close, closing) = watch::channel(false);
+        accept_all(|| async { Ok(ToWorker::Resume(None)) }, "here", fleet, closing).await;
+    }
+}
