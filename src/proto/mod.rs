@@ -5,6 +5,7 @@
 
 mod backend;
 mod pg_error;
+mod startup;
 mod tx;
 
 pub use backend::{
@@ -12,4 +13,8 @@ pub use backend::{
     put_negotiate_protocol, put_parameter_status, put_ready, put_row_description,
 };
 pub use pg_error::{PgError, Severity, SqlState};
+pub use startup::{
+    LENGTH_WORD, MAX_STARTUP_WORD, NAME_LIMIT, NEWEST_MINOR, OptionsError, Replication, StartupError,
+    StartupMessage, StartupPacket, clip_name, parse_options, put_unsupported_major, startup_length,
+};
 pub use tx::TxStatus;
