@@ -1,5 +1,34 @@
-//! (in work)
-/// A socket that belongs to no thread.
-pub struct Detached;
-/// TLS settings.
-pub struct TlsContext;
+//! Bytes on sockets.
+//!
+//! Owns: sockets, TLS (rustls), the runtime seam, the clock. Does not know: messages, clients, servers, pools. The
+//! data plane names no runtime; it uses what is exported here, so the executor can be changed behind this seam.
+//!
+//! Reading order: `endpoint` (who is at the other end), `socket` (TCP or Unix), `stream` (bytes, plain or TLS),
+//! `tls_io` (how records come and go), `handshake` (how a stream becomes TLS), `connect` and `listener` (where
+//! streams come from), `tls_context` and `verify` (what is presented and what is believed), `rt` and `clock`.
+
+pub mod clock;
+mod connect;
+mod detached;
+mod endpoint;
+mod handshake;
+mod listener;
+mod pem;
+pub mod rt;
+mod socket;
+mod sockopt;
+mod stream;
+mod stream_tokio;
+mod tls_context;
+mod tls_io;
+mod unix_listen;
+mod verify;
+
+pub use connect::connect;
+pub use detached::Detached;
+pub use endpoint::{Endpoint, Target};
+pub use listener::{BindError, Listener, is_transient_accept_error};
+pub use rt::{Elapsed, Task, offload, run_worker, sleep_until, spawn_local, timeout_at, yield_now};
+pub use socket::Quiet;
+pub use stream::Stream;
+pub use tls_context::{TlsContext, TlsProblem};

@@ -1,0 +1,19 @@
+//! The clock.
+//!
+//! Owns: the only two places that ask what time it is. Does not know: who wants to know. Core rooms receive `now`
+//! as an argument; the shell reads it here, once per batch of events.
+
+use std::time::{Instant, SystemTime};
+
+/// The monotonic time, for deadlines and durations.
+///
+/// It is the clock that [`sleep_until`](super::sleep_until) waits by, so a test that pauses one pauses both.
+pub fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+/// The time of day, for logs, reports and the validity of certificates.
+#[allow(clippy::disallowed_methods)] // this is the one place that reads the wall clock
+pub fn wall() -> SystemTime {
+    SystemTime::now()
+}
