@@ -6,10 +6,12 @@
 //! only; `tests/tidy.rs` keeps it so. ARCHITECTURE.md draws the house.
 
 pub mod auth;
+pub mod client;
 pub mod config;
 pub mod metrics;
 pub mod net;
 pub mod pool;
 pub mod proto;
+pub mod server;
 pub mod session;
 pub mod worker;
