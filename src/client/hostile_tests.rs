@@ -117,7 +117,7 @@ async fn an_authentication_dropped_at_any_poll_leaves_nothing_behind() {
             ours.write_all(&authenticated.accepted).await.unwrap();
         };
         let login = DropAfter { inner: Box::pin(login), polls };
-        let (done, happy) = Box::pin(soon(async { join!(login, scram_or_end(&mut peer)) })).await;
+        let (done, happy) = soon(async { join!(login, scram_or_end(&mut peer)) }).await;
         assert_eq!(done.is_some(), happy, "after {polls} polls");
         assert!(setup.verifiers.try_borrow_mut().is_ok(), "the cache is not left borrowed");
         if happy {

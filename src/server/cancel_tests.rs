@@ -66,7 +66,7 @@ async fn s39_a_cancel_of_an_encrypted_session_is_never_sent_in_the_clear() {
         read_all(&mut stream).await
     };
     let deadline = clock::now() + Duration::from_secs(10);
-    let (sent, rest) = Box::pin(soon(async { join!(send_cancel(&target, deadline), server) })).await;
+    let (sent, rest) = soon(async { join!(send_cancel(&target, deadline), server) }).await;
     assert!(matches!(sent, Err(CancelError::Open(OpenCause::TlsRefused))));
     assert_eq!(rest, b"");
 }
@@ -117,7 +117,7 @@ async fn a_cancel_dropped_at_any_poll_closes_its_connection() {
             read_exact(&mut stream, &mut [0; 16]).await.ok()?;
             stream.shutdown().await.ok()
         };
-        let (sent, _ended) = Box::pin(soon(async { join!(sending, server) })).await;
+        let (sent, _ended) = soon(async { join!(sending, server) }).await;
         if let Some(sent) = sent {
             assert!(sent.is_ok() && polls > 2);
             return;

@@ -95,6 +95,9 @@ impl<F: Future> Future for DropAfter<F> {
 }
 
 /// A test that waits longer than this has failed.
-pub(crate) async fn soon<F: Future>(work: F) -> F::Output {
-    timeout_at(clock::now() + Duration::from_secs(20), work).await.expect("not within twenty seconds")
+pub(crate) fn soon<'a, T>(work: impl Future<Output = T> + 'a) -> Pin<Box<dyn Future<Output = T> + 'a>> {
+    Box::pin(async {
+        let deadline = clock::now() + Duration::from_secs(20);
+        timeout_at(deadline, work).await.expect("not within twenty seconds")
+    })
 }
