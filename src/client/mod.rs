@@ -3,10 +3,13 @@
 //! Owns: a client's life from its first byte on. Does not know: how servers log in.
 //!
 //! Reading order: `door` (how many may try), `handshake` (encryption and startup packet), `login` (who it is),
-//! `parameters` (what it wants), `packet` and `end` (packets before login, and how it can go wrong).
+//! `parameters` (what it wants), `packet` and `end` (packets before login, and how it can go wrong); then `relay`
+//! (the conversation), `wire` (bytes that wait), `entry` (what the worker may see), `ended`.
 
 mod door;
 mod end;
+mod ended;
+mod entry;
 mod handshake;
 #[cfg(test)]
 mod handshake_tests;
@@ -17,16 +20,22 @@ mod login;
 mod login_tests;
 mod packet;
 mod parameters;
+mod relay;
 #[cfg(test)]
 mod test_config;
 mod verifiers;
+mod wire;
 
 pub use door::{
     Door, DoorBook, MAX_FAILING, MAX_FAILURES_PER_SECOND, MAX_LOGINS, MAX_LOGINS_PER_ADDRESS, Origin, Place,
     Refusal,
 };
 pub use end::{EndClass, LoginEnd};
+pub use ended::Ended;
+pub use entry::{ClientEntry, ClientState, EndOrder};
 pub use handshake::{GreetEnv, Greeting, greet};
 pub use login::{Authenticated, Identity, LoginEnv, Rights, authenticate};
 pub use parameters::choose_parameters;
+pub use relay::Relay;
 pub use verifiers::{MAX_VERIFIERS, VerifierCache, warm_verifiers};
+pub use wire::{READ_BUFFER, Scratch};

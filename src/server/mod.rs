@@ -1,22 +1,30 @@
 //! Connections to PostgreSQL.
 //!
-//! Owns: connecting, logging in, cancelling. Does not know: clients, pools, what a session is used for.
+//! Owns: connecting, logging in, cancelling; what a pool of them shares; bringing one back to rest, or closing it.
+//! Does not know: clients.
 //!
 //! Reading order: `open` (from a plan to a connection that is ready), `encrypt` (TLS or not), `wire` (messages of a
-//! server that is not logged in), `cancel`, `error`.
+//! server that is not logged in), `cancel`, `error`; then `conn` (what the pool lends), `home` (what one pool
+//! shares), `wind_down` (servers without a client).
 
 mod cancel;
 #[cfg(test)]
 mod cancel_tests;
+mod conn;
 mod encrypt;
 mod error;
+mod home;
 mod open;
 #[cfg(test)]
 pub(crate) mod test_net;
 #[cfg(test)]
 mod tests;
+mod wind_down;
 mod wire;
 
 pub use cancel::{CancelError, CancelTarget, send_cancel};
+pub use conn::{Alarms, ServerConn, ServerEntry, open_for};
 pub use error::{OpenCause, OpenError, OpenKind};
+pub use home::{Home, HomeSettings, ProvenSecrets, Welcome};
 pub use open::{Opened, ServerKey, ServerPlan, open};
+pub use wind_down::{Left, cancel_server, give_back, retire, wind_down};
