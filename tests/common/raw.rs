@@ -211,6 +211,13 @@ impl Raw {
         Ok(self.received.remove(0))
     }
 
+    /// Everything up to the end of the connection, as it stands.
+    pub fn bytes_to_end(&mut self) -> Vec<u8> {
+        let end = Instant::now() + ANSWER;
+        while self.fill(end).is_ok() {}
+        std::mem::take(&mut self.received)
+    }
+
     /// Bytes that have come and are not yet read as messages.
     pub fn pending(&self) -> usize {
         self.received.len()

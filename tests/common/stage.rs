@@ -47,7 +47,7 @@ impl<'a> Stage<'a> {
         match Raw::try_login(&Login { target: self.target, parameters, version }) {
             Ok(raw) => {
                 let negotiated: Vec<String> =
-                    raw.welcome.iter().filter(|m| m.tag == b'v').map(Message::full).collect();
+                    raw.welcome.iter().filter(|m| m.tag == b'v').map(refused_options).collect();
                 self.note(name, &format!("logged in {}", negotiated.join(" ")));
                 self.actors.insert(name, raw);
             }
@@ -115,6 +115,11 @@ impl<'a> Stage<'a> {
         self.read(name, &seen, "");
     }
 
+    /// Reads bytes, not messages, to the end of the connection: for answers in another format.
+    pub fn bytes_to_end(&mut self, name: &'static str) -> String {
+        String::from_utf8_lossy(&self.actor(name).bytes_to_end()).into_owned()
+    }
+
     /// The single byte that answers a request for encryption.
     pub fn byte(&mut self, name: &'static str) {
         let byte =
@@ -134,6 +139,14 @@ impl<'a> Stage<'a> {
         }
     }
 
+    /// Lets an actor leave without a word, by a close or by a reset.
+    pub fn leave_rudely(&mut self, name: &'static str, by_reset: bool) {
+        match self.actors.remove(name) {
+            Some(raw) if by_reset => raw.reset(),
+            left => drop(left),
+        }
+    }
+
     fn read(&mut self, name: &str, seen: &[Message], end: &str) {
         let mut words: Vec<String> = seen.iter().filter(|m| m.tag != b'S').map(Message::full).collect();
         if !end.is_empty() {
@@ -146,6 +159,12 @@ impl<'a> Stage<'a> {
     pub fn note(&mut self, name: &str, line: &str) {
         self.transcript.push(format!("{name}: {line}"));
     }
+}
+
+/// What a NegotiateProtocolVersion refuses. The minor version in it is the server's own affair.
+fn refused_options(message: &Message) -> String {
+    let names = message.body.get(8..).unwrap_or_default();
+    format!("v[{}]", String::from_utf8_lossy(names).trim_end_matches('\0').replace('\0', ","))
 }
 
 fn ending(lost: &Lost) -> &'static str {

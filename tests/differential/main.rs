@@ -1,0 +1,178 @@
+//! The same messages straight at PostgreSQL and through the pooler, in session and in transaction mode: the replies
+//! must be the same (V9). PostgreSQL is the reference; what may differ stands in [`ACCEPTED`], with its reason.
+//!
+//! In transaction mode the pool has one server, so that the actors of a script must share it.
+
+#![allow(unreachable_pub)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod hostile;
+mod login;
+mod prepared;
+mod protocol;
+mod startup;
+
+use std::sync::{Mutex, OnceLock};
+
+use common::cluster::APP;
+use common::host::lock;
+use common::pooler::quoted;
+use common::stage::Stage;
+use common::{Cluster, ClusterOptions, Pooler, PoolerConfig, Target};
+
+/// A line of a transcript that may read otherwise through the pooler.
+struct Accepted {
+    script: &'static str,
+    direct: &'static str,
+    pooled: &'static str,
+    /// For the reader; nothing checks it.
+    _reason: &'static str,
+}
+
+/// Every difference from PostgreSQL that stands by decision. Shrinking this list is progress.
+const ACCEPTED: &[Accepted] = &[];
+
+/// Scripts in which PostgreSQL closes without a word and a last FATAL 08P01 is as good (R64).
+const LAST_WORD_ALLOWED: &[&str] = &[
+    "b3_b4_b5_b6_nonsense_lengths_of_a_first_packet_close",
+    "b9_impossible_lengths_close",
+    "b10_lengths_above_the_limit_close_at_once",
+    "b31b_a_sync_above_ten_thousand_closes",
+    "b35b_a_startup_packet_above_the_limit_closes",
+    "b33c_a_password_above_its_limit_closes",
+];
+
+/// Plays one script three times and compares. One script at a time: a pool of one serves one story.
+fn compare(name: &str, script: &dyn Fn(&mut Stage<'_>)) {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = lock(&ONE_AT_A_TIME);
+    let expected = Stage::play(&cluster().target(), script);
+    assert!(!expected.is_empty(), "{name} reads nothing");
+    if oracle_only(name, &expected, &|| Stage::play(&cluster().target(), script)) {
+        return;
+    }
+    for (mode, pooler) in [("session", pooled("session", 10)), ("transaction", pooled("transaction", 1))] {
+        check(name, mode, &expected, &Stage::play(&pooler.target(), script));
+        pooler.assert_healthy();
+    }
+}
+
+/// With `DIFFERENTIAL_ORACLE` set, scripts are played straight at PostgreSQL only, twice, and shown: for those who
+/// write scripts. A story that PostgreSQL itself tells in two ways is not fit to compare anything with.
+fn oracle_only(name: &str, first: &[String], again: &dyn Fn() -> Vec<String>) -> bool {
+    if std::env::var_os("DIFFERENTIAL_ORACLE").is_none() {
+        return false;
+    }
+    println!("{name}\n    {}", first.join("\n    "));
+    check(name, "direct", first, &again());
+    true
+}
+
+/// Compares two transcripts line by line.
+fn check(name: &str, mode: &str, expected: &[String], seen: &[String]) {
+    let accepted = |line: &str| {
+        let entry = ACCEPTED.iter().find(|a| a.script == name && a.direct == line);
+        entry.map_or_else(|| line.to_owned(), |a| a.pooled.to_owned())
+    };
+    let expected: Vec<String> = expected.iter().map(|line| accepted(line)).collect();
+    let expected: Vec<String> = expected.iter().map(|line| without_fatal_texts(line)).collect();
+    let seen: Vec<String> =
+        seen.iter().map(|line| without_fatal_texts(&without_last_word(name, line))).collect();
+    assert!(
+        seen == expected,
+        "{name} in {mode} mode differs from PostgreSQL\n  direct:\n    {}\n  pooled:\n    {}",
+        expected.join("\n    "),
+        seen.join("\n    ")
+    );
+}
+
+/// What ends a connection may say so in words of its own; severity and SQLSTATE must be PostgreSQL's. The texts of
+/// errors that a session survives are compared as they are.
+fn without_fatal_texts(line: &str) -> String {
+    let mut out = String::new();
+    let mut rest = line;
+    while let Some(at) = rest.find("E(FATAL ") {
+        let text = at + "E(FATAL 08P01".len();
+        out.push_str(&rest[..text]);
+        let end = rest[text..].find(") ").or_else(|| rest[text..].rfind(')')).unwrap_or(0);
+        rest = &rest[text + end..];
+    }
+    out + rest
+}
+
+fn without_last_word(script: &str, line: &str) -> String {
+    if LAST_WORD_ALLOWED.contains(&script)
+        && let Some((actor, words)) = line.split_once(": E(FATAL 08P01: ")
+        && words.ends_with(") (end)")
+    {
+        return format!("{actor}: (end)");
+    }
+    line.to_owned()
+}
+
+/// The reference. Trust, so that the first packets can be compared; `login` has clusters with passwords.
+fn cluster() -> &'static Cluster {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    CLUSTER.get_or_init(|| Cluster::start_new(&ClusterOptions { auth: "trust", ..ClusterOptions::default() }))
+}
+
+fn pooled(mode: &'static str, size: u32) -> &'static Pooler {
+    static SESSION: OnceLock<Pooler> = OnceLock::new();
+    static TRANSACTION: OnceLock<Pooler> = OnceLock::new();
+    let cell = if mode == "session" { &SESSION } else { &TRANSACTION };
+    Pooler::shared(cell, || PoolerConfig::for_cluster(cluster(), size).set("pool_mode", quoted(mode)))
+}
+
+/// Makes tables anew, owned by the application's role.
+fn fresh(sql: &str) {
+    cluster().sql_in(APP, &format!("set client_min_messages = error; set role {APP}; {sql}"));
+}
+
+/// A target of the same machine, for scripts that need another login method.
+fn compare_at(
+    name: &str,
+    direct: &Target,
+    pooler: &dyn Fn() -> &'static Pooler,
+    script: &dyn Fn(&mut Stage<'_>),
+) {
+    let expected = Stage::play(direct, script);
+    if oracle_only(name, &expected, &|| Stage::play(direct, script)) {
+        return;
+    }
+    let pooler = pooler();
+    check(name, "any", &expected, &Stage::play(&pooler.target(), script));
+    pooler.assert_healthy();
+}
+
+/// Turns a table of scripts into tests of the same names.
+macro_rules! scripts {
+    ($($(#[doc = $doc:expr])* $name:ident => $script:expr;)*) => {
+        $(
+            $(#[doc = $doc])*
+            #[test]
+            fn $name() {
+                $crate::compare(stringify!($name), &$script);
+            }
+        )*
+    };
+}
+use scripts;
+
+#[test]
+fn differences_that_nobody_meets_are_not_kept() {
+    for accepted in ACCEPTED {
+        assert_ne!(accepted.direct, accepted.pooled, "{}", accepted.script);
+    }
+    let last =
+        without_last_word("b9_impossible_lengths_close", "A: E(FATAL 08P01: invalid message length) (end)");
+    assert_eq!(last, "A: (end)");
+    let other = "A: E(FATAL 57P01: going) (end)";
+    assert_eq!(without_fatal_texts(other), "A: E(FATAL 57P01) (end)");
+    assert_eq!(
+        without_fatal_texts("A: E(ERROR 42601: a) E(FATAL 08P01: b)"),
+        "A: E(ERROR 42601: a) E(FATAL 08P01)"
+    );
+    assert_eq!(without_last_word("b9_impossible_lengths_close", other), other);
+}
