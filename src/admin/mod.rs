@@ -9,15 +9,17 @@ mod request;
 mod rights;
 mod serve;
 mod wire;
+mod words;
 
 #[cfg(test)]
 mod sample;
 
-pub use grammar::{Rejection, Statement, Variable, View, parse};
+pub use grammar::{Rejection, Statement, parse};
 pub use reports::{Answer, Table, answer};
 pub use request::{AdminHandle, AdminRequest, Command, Overview, RunState, Shutdown};
 pub use rights::Rights;
 pub use serve::{ConsoleEnd, ConsoleIdentity, serve};
+pub use words::{Variable, View};
 
 /// The PgBouncer release whose console this is; scripts and drivers read it.
 const PGBOUNCER_VERSION: &str = "1.25.2";

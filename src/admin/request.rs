@@ -193,7 +193,7 @@ impl AdminHandle {
         (Self { requests }, receiver)
     }
 
-    /// Asks for an overview; `None` when the control plane has ended.
+    /// Asks for an overview; `None` when the control plane has ended or dropped the request.
     ///
     /// Cancel safe: a dropped call costs the control plane one answer that nobody reads.
     pub async fn overview(&self) -> Option<Overview> {
@@ -208,19 +208,29 @@ impl AdminHandle {
     /// the control plane sees the answer channel closed.
     ///
     /// # Errors
-    /// What the control plane refuses, and 57P01 when it has ended.
+    /// What the control plane refuses; 57014 when it let go of the command, 57P01 when it has ended.
     pub async fn execute(&self, command: Command) -> Result<(), PgError> {
         let (answer, outcome) = oneshot::channel();
         if self.requests.send(AdminRequest::Execute(command, answer)).await.is_err() {
             return Err(ended());
         }
-        outcome.await.unwrap_or_else(|_| Err(ended()))
+        outcome.await.unwrap_or_else(|_| Err(self.unanswered()))
+    }
+
+    /// What a console hears instead of an answer: the process ends, or the request was dropped.
+    pub(super) fn unanswered(&self) -> PgError {
+        if self.requests.is_closed() { ended() } else { let_go() }
     }
 }
 
 /// What a console hears when the control plane no longer answers.
-pub(super) fn ended() -> PgError {
+fn ended() -> PgError {
     PgError::fatal(SqlState::ADMIN_SHUTDOWN, "pooler is shutting down")
+}
+
+/// What a console hears when the control plane gave a request up without saying why.
+fn let_go() -> PgError {
+    PgError::error(SqlState::QUERY_CANCELED, "the request was given up")
 }
 
 #[cfg(test)]
@@ -271,6 +281,6 @@ mod tests {
         let (handle, mut requests) = AdminHandle::channel();
         let asked = tokio::spawn(async move { handle.execute(Command::Pause(None)).await });
         drop(requests.recv().await);
-        assert_eq!(asked.await.unwrap(), Err(ended()));
+        assert_eq!(asked.await.unwrap(), Err(let_go()));
     }
 }

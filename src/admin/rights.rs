@@ -3,8 +3,9 @@
 //! Owns: the right that each statement needs, in one exhaustive match: a new command without one does not compile
 //! (S13). Does not know: how somebody came to his rights.
 
-use super::grammar::{Rejection, Statement, View};
+use super::grammar::{Rejection, Statement};
 use super::request::{Command, refusal};
+use super::words::View;
 use crate::proto::PgError;
 
 /// What a console user may do.

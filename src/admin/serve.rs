@@ -8,11 +8,12 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tracing::{info, warn};
 
 use super::PGBOUNCER_VERSION;
-use super::grammar::{Statement, View, parse};
+use super::grammar::{Statement, parse};
 use super::reports::{self, Answer};
-use super::request::{AdminHandle, Command, Shutdown, ended, refusal};
+use super::request::{AdminHandle, Command, Shutdown, refusal};
 use super::rights::Rights;
 use super::wire::{Front, MAX_MESSAGE, front};
+use super::words::View;
 use crate::proto::{
     PgError, Severity, TxStatus, put_backend_key, put_command_complete, put_parameter_status, put_ready,
 };
@@ -152,7 +153,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Console<'_, S> {
     }
 
     async fn show(&self, view: View) -> Result<Vec<u8>, PgError> {
-        let overview = self.handle.overview().await.ok_or_else(ended)?;
+        let overview = self.handle.overview().await.ok_or_else(|| self.handle.unanswered())?;
         let answer = reports::answer(view, &overview, &TimeZone::system())?;
         Ok(complete("SHOW", |out| match answer {
             Answer::Table(table) => table.put(out),

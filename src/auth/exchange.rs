@@ -116,7 +116,8 @@ enum State {
 }
 
 /// How a clear-text password is checked: against all three forms a secret may have. Those which this user's has
-/// not are mocks that nothing fits. So the time tells neither the form, nor whether there is a secret (S14).
+/// not are mocks that nothing fits. So the time tells neither the form, nor whether there is a secret (S14). Only a
+/// verifier with another number of rounds than the default stands out, as it does in SCRAM itself.
 struct Check {
     text: Key,
     hash: Md5Hash,

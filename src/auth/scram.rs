@@ -16,7 +16,7 @@ use super::secret::StoredSecret;
 /// Rounds for verifiers that we derive and for mock exchanges: PostgreSQL's and PgBouncer's default.
 pub const SCRAM_ITERATIONS: u32 = 4096;
 
-/// Most rounds that we run on the word of somebody else (S11): the default cap of pgjdbc, about 25 ms of work.
+/// Most rounds that we run on the word of somebody else (S11): the default cap of pgjdbc, tens of milliseconds.
 pub const MAX_ITERATIONS: u32 = 100_000;
 
 /// What is needed to check a SCRAM-SHA-256 proof, and to prove to the client that we know its password.
@@ -145,8 +145,8 @@ impl Derivation {
         Self { password: Zeroizing::new(password.to_vec()), salt, iterations: iterations.max(1) }
     }
 
-    /// Does the work: two SHA-256 blocks per round, about a millisecond for 4096 rounds, never more than
-    /// [`MAX_ITERATIONS`] for numbers that came from outside.
+    /// Does the work: two SHA-256 blocks per round, one to three milliseconds for 4096 rounds, never more than
+    /// [`MAX_ITERATIONS`] rounds on the word of a server or of a stored verifier.
     pub fn run(self) -> Derived {
         let salted = salted_password(&self.password, &self.salt, self.iterations);
         Derived { salted, salt: self.salt, iterations: self.iterations }

@@ -302,7 +302,11 @@ fn offers_scram(data: &[u8]) -> Result<bool, LoginError> {
         [names @ .., 0, 0] => names,
         _ => return Err(LoginError::Malformed("list of mechanisms without an end")),
     };
-    Ok(names.split(|&byte| byte == 0).any(|name| name == MECHANISM))
+    let mut names = names.split(|&byte| byte == 0);
+    if names.clone().any(<[u8]>::is_empty) {
+        return Err(LoginError::Malformed("list of mechanisms with an empty name"));
+    }
+    Ok(names.any(|name| name == MECHANISM))
 }
 
 /// A message of type `p` with these parts as its body.

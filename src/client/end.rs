@@ -53,10 +53,13 @@ impl LoginEnd {
 
     /// What an error of the socket means at this stage.
     pub(super) fn broken(error: &io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::TimedOut => Self::silent(EndClass::Timeout, "client_login_timeout"),
-            io::ErrorKind::UnexpectedEof => Self::silent(EndClass::Gone, "client closed before login"),
-            _ => Self::silent(EndClass::Gone, format!("connection broken before login: {error}")),
+        let kind = error.kind();
+        if kind == io::ErrorKind::TimedOut {
+            Self::silent(EndClass::Timeout, "client_login_timeout")
+        } else if kind == io::ErrorKind::UnexpectedEof {
+            Self::silent(EndClass::Gone, "client closed before login")
+        } else {
+            Self::silent(EndClass::Gone, format!("connection broken before login: {error}"))
         }
     }
 

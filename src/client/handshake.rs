@@ -37,8 +37,12 @@ pub struct GreetEnv<'a> {
 /// What a client came for.
 #[derive(Debug)]
 pub enum Greeting {
-    /// To stop what the holder of this key runs. Its connection is closed already: it is never answered (R72).
+    /// To stop what the holder of this key runs. It is never answered (R72); its client takes the end of the
+    /// connection as word that the request has been dealt with, so it is closed only then, or at once if the key
+    /// is unknown.
     Cancel {
+        /// The connection.
+        stream: Stream,
         /// First half of the key.
         process_id: i32,
         /// Second half of the key.
@@ -60,11 +64,18 @@ pub enum Greeting {
 /// # Errors
 /// The connection is closed; whatever had to be said has been said, and `tell` is empty.
 pub async fn greet(stream: Stream, env: &GreetEnv<'_>) -> Result<Greeting, LoginEnd> {
+    // In a box: a TLS handshake takes much room, and only for a moment of a client's life.
+    Box::pin(hear_out(stream, env)).await
+}
+
+async fn hear_out(stream: Stream, env: &GreetEnv<'_>) -> Result<Greeting, LoginEnd> {
     let offers_tls = env.tls.client_mode() != SslMode::Disable && !stream.is_unix();
     let mut guest = Guest { stream, env, begun: None, offers_tls, may_ask: MayAsk { tls: true, gss: true } };
     loop {
         let fault = match guest.hear().await {
-            Ok(Wish::Cancel { process_id, secret }) => return Ok(Greeting::Cancel { process_id, secret }),
+            Ok(Wish::Cancel { process_id, secret }) => {
+                return Ok(Greeting::Cancel { stream: guest.stream, process_id, secret });
+            }
             Ok(Wish::Login(message)) => return Ok(Greeting::Login { stream: guest.stream, message }),
             Ok(Wish::Encrypt { rash }) => {
                 guest = guest.encrypt().await?;

@@ -133,7 +133,7 @@ async fn b16_r72_a_cancel_is_handed_on_and_never_answered() {
     let (ours, mut peer) = tcp_pair().await;
     peer.write_all(b"\0\0\0\x10\x04\xd2\x16\x2e\0\0\x04\xd2\xde\xad\xbe\xef").await.unwrap();
     match greeted(ours, &tls(SslMode::Require)).await.unwrap() {
-        Greeting::Cancel { process_id, secret } => {
+        Greeting::Cancel { process_id, secret, .. } => {
             assert_eq!((process_id, secret), (1234, vec![0xde, 0xad, 0xbe, 0xef]));
         }
         Greeting::Login { .. } => panic!("a login"),

@@ -3,8 +3,8 @@
 //! Owns: a client's life from its first byte on. Does not know: how servers log in.
 //!
 //! Reading order: `door` (how many may try), `handshake` (encryption and startup packet), `login` (who it is),
-//! `parameters` (what it wants), `packet` and `end` (packets before login, and how it can go wrong); then `relay` (the
-//! conversation), `wire` (bytes that wait), `entry` (what the worker may see), `ended`.
+//! `parameters` (what it wants), `packet` and `end` (packets before login, and how it can go wrong); then `relay`
+//! (the conversation), `wire` (bytes that wait), `entry` (what the worker may see), `ended`.
 
 mod door;
 mod end;
@@ -13,6 +13,8 @@ mod entry;
 mod handshake;
 #[cfg(test)]
 mod handshake_tests;
+#[cfg(test)]
+mod hostile_tests;
 mod login;
 #[cfg(test)]
 mod login_tests;

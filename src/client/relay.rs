@@ -153,7 +153,7 @@ impl Relay {
         };
         let arrived = scratch.read.get(..n).unwrap_or_default();
         if link.unread.is_empty() {
-            let taken = self.from_server(cx, now, &mut scratch.out, arrived)?;
+            let taken = self.take_from_server(cx, now, &mut scratch.out, arrived)?;
             let rest = arrived.get(taken..).unwrap_or_default();
             if let Some(link) = &mut self.link {
                 link.unread.extend_from_slice(rest);
@@ -161,7 +161,7 @@ impl Relay {
         } else {
             let mut unread = std::mem::take(&mut link.unread);
             unread.extend_from_slice(arrived);
-            let taken = self.from_server(cx, now, &mut scratch.out, &unread)?;
+            let taken = self.take_from_server(cx, now, &mut scratch.out, &unread)?;
             consume(&mut unread, taken);
             if let Some(link) = &mut self.link {
                 link.unread = unread;
@@ -171,7 +171,7 @@ impl Relay {
         Ok(true)
     }
 
-    fn from_server(
+    fn take_from_server(
         &mut self,
         cx: &mut Context<'_>,
         now: Instant,
@@ -217,7 +217,7 @@ impl Relay {
         };
         let arrived = scratch.read.get(..n).unwrap_or_default();
         if self.carry.is_empty() {
-            let taken = self.from_client(cx, now, &mut scratch.out, arrived)?;
+            let taken = self.take_from_client(cx, now, &mut scratch.out, arrived)?;
             self.carry.extend_from_slice(arrived.get(taken..).unwrap_or_default());
         } else {
             self.carry.extend_from_slice(arrived);
@@ -230,14 +230,14 @@ impl Relay {
 
     fn advance_carry(&mut self, cx: &mut Context<'_>, now: Instant, out: &mut Outboxes) -> Result<(), Ended> {
         let mut carry = std::mem::take(&mut self.carry);
-        let taken = self.from_client(cx, now, out, &carry)?;
+        let taken = self.take_from_client(cx, now, out, &carry)?;
         consume(&mut carry, taken);
         self.carry = carry;
         Ok(())
     }
 
     /// Gives client bytes to the session, linking a server in between if one is free at once.
-    fn from_client(
+    fn take_from_client(
         &mut self,
         cx: &mut Context<'_>,
         now: Instant,
@@ -375,7 +375,8 @@ impl Relay {
     }
 
     fn release_if_possible(&mut self, now: Instant) {
-        let Some(link) = &self.link else { return };
+        // A server that was just lent for what waits in the carry is at rest too, but not done with.
+        let Some(link) = self.link.as_ref().filter(|_| !self.retry) else { return };
         let unsent = link.unsent.len() + usize::from(link.lease.stream.has_unsent() || link.mute);
         let unread = link.unread.len() + usize::from(link.lease.stream.has_unread());
         let Some(evidence) = self.session.try_release(unsent, unread) else { return };
@@ -383,7 +384,7 @@ impl Relay {
         self.session.unlink();
         self.entry.server.replace(None);
         let settings = self.home.settings.borrow();
-        if lease.entry.cancels.get() > 0 || settings.reset_always {
+        if lease.entry.cancels.get() > 0 || settings.reset_query.is_some() {
             let rules = settings.rules;
             drop(settings);
             let home = Rc::clone(&self.home);

@@ -7,14 +7,13 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use tokio::time::Instant;
 use tracing::{error, warn};
 
 use super::fleet::Fleet;
-use crate::net::{Listener, is_transient_accept_error};
+use crate::net::{Listener, clock, is_transient_accept_error};
 use crate::worker::ToWorker;
 
 /// Rest after a failure that passes by itself, such as too few descriptors: long enough not to spin, short enough
@@ -68,7 +67,7 @@ async fn rest(failure: &io::Error, address: &str, complaints: &mut Complaints) {
     if matches!(failure.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) {
         return;
     }
-    if let Some(swallowed) = complaints.may_speak(Instant::now()) {
+    if let Some(swallowed) = complaints.may_speak(clock::now()) {
         warn!(swallowed, "accept() on {address} failed: {failure}");
     }
     let pause = if is_transient_accept_error(failure) { SHORT_REST } else { LONG_REST };
@@ -106,7 +105,7 @@ mod tests {
 
     #[test]
     fn r111_the_log_gets_one_line_in_a_while() {
-        let start = Instant::now();
+        let start = clock::now();
         let mut complaints = Complaints::default();
         assert_eq!(complaints.may_speak(start), Some(0));
         for ms in 1..100 {
@@ -135,10 +134,10 @@ mod tests {
                 }
             }
         };
-        let start = Instant::now();
+        let start = clock::now();
         let task = tokio::spawn(async move { accept_all(next, "here", fleet, closing).await });
         assert!(inboxes[0].recv().await.is_some());
-        assert!(start.elapsed() >= LONG_REST + 3 * SHORT_REST);
+        assert!(clock::now().duration_since(start) >= LONG_REST + 3 * SHORT_REST);
         assert!(calls.load(Ordering::Relaxed) <= 7, "it does not spin");
         close.send(true).unwrap();
         task.await.unwrap();

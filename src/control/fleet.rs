@@ -14,8 +14,9 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
+use crate::net::clock;
 use crate::worker::{ToWorker, WorkerHandle};
 
 /// Orders that may wait for one worker beside its inbox. Commands and reports come from a few consoles and
@@ -178,11 +179,11 @@ impl<T> Answers<T> {
     /// The answers that come in time, and how many workers gave none although they took the question, or did not
     /// take it.
     pub(super) async fn within(self, bound: Duration) -> (Vec<T>, usize) {
-        let deadline = Instant::now() + bound;
+        let deadline = clock::now() + bound;
         let mut answers = Vec::with_capacity(self.waits.len());
         let mut silent = self.stuck;
         for wait in self.waits {
-            match timeout_at(deadline, wait).await {
+            match timeout_at(deadline.into(), wait).await {
                 Ok(Ok(answer)) => answers.push(answer),
                 Ok(Err(_)) | Err(_) => silent += 1,
             }

@@ -14,11 +14,11 @@ mod reports;
 mod tests;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{sleep_until, timeout};
 use tracing::{error, info, warn};
 
 use super::fleet::{Fleet, Stuck};
@@ -75,7 +75,7 @@ pub(super) struct Operator {
     origin: Origin,
     log: Dial,
     config: Arc<Config>,
-    started: std::time::Instant,
+    started: Instant,
     phase: Phase,
     standing: Standing,
     averages: Averages,
@@ -105,7 +105,7 @@ impl Operator {
                 Done::WorkerEnded(number)
             });
         }
-        let now = Instant::now();
+        let now = clock::now();
         Self {
             next_stats: now + config.pacing.stats_period,
             next_watchdog: systemd::watchdog_period().map(|period| now + period),
@@ -113,10 +113,10 @@ impl Operator {
             origin,
             log: Dial::default(),
             config,
-            started: clock::now(),
+            started: now,
             phase: Phase::Running,
             standing: Standing::default(),
-            averages: Averages::new(clock::now()),
+            averages: Averages::new(now),
             reloads: reloading::Reloads::default(),
             tasks,
             closing,
@@ -148,7 +148,7 @@ impl Operator {
                     }
                 }
                 () = at(self.deadline) => self.cut_short(),
-                () = sleep_until(self.next_stats) => self.count(),
+                () = sleep_until(self.next_stats.into()) => self.count(),
                 () = at(self.next_watchdog) => self.prove_life(),
                 Some(request) = requests.recv() => self.on_request(request),
             }
@@ -254,7 +254,7 @@ impl Operator {
     fn drain(&mut self, how: Drain) {
         self.begin_end(Phase::Draining(how));
         self.deadline = match how {
-            Drain::Transactions => self.config.pacing.shutdown_timeout.map(|limit| Instant::now() + limit),
+            Drain::Transactions => self.config.pacing.shutdown_timeout.map(|limit| clock::now() + limit),
             Drain::Servers | Drain::Clients => None,
         };
         let answers = self.fleet.ask(|done| ToWorker::Drain(how, done));
@@ -287,7 +287,7 @@ impl Operator {
 /// Resolves at this time; never without one.
 async fn at(time: Option<Instant>) {
     match time {
-        Some(time) => sleep_until(time).await,
+        Some(time) => sleep_until(time.into()).await,
         None => std::future::pending().await,
     }
 }

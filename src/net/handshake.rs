@@ -82,7 +82,7 @@ impl Stream {
         Ok(())
     }
 
-    async fn handshake(mut self, conn: Connection, received: &[u8]) -> io::Result<Self> {
+    pub(super) async fn handshake(mut self, conn: Connection, received: &[u8]) -> io::Result<Self> {
         let mut tls = Box::new(TlsLayer::new(conn));
         tls.push_received(received);
         poll_fn(|cx| tls.poll_handshake(&mut self.socket, cx)).await?;

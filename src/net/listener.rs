@@ -7,6 +7,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use bytes::BytesMut;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -45,7 +46,8 @@ pub enum BindError {
 #[derive(Debug)]
 pub struct Listener {
     accepting: Accepting,
-    options: SocketOptions,
+    /// Locked for the moment of a copy only.
+    options: Mutex<SocketOptions>,
     local: Endpoint,
     /// Present if the file is ours to remove.
     _file: Option<SocketFile>,
@@ -123,7 +125,7 @@ impl Listener {
         socket.set_nonblocking(true)?;
         let local = Endpoint::Tcp(socket.local_addr()?);
         let accepting = Accepting::Tcp(TcpListener::from_std(socket)?);
-        Ok(Self { accepting, options: options.clone(), local, _file: None })
+        Ok(Self { accepting, options: Mutex::new(options.clone()), local, _file: None })
     }
 
     fn from_unix(
@@ -135,12 +137,16 @@ impl Listener {
         socket.set_nonblocking(true)?;
         let accepting = Accepting::Unix(UnixListener::from_std(socket)?);
         let local = Endpoint::Unix { path: path.to_owned(), peer_pid: None, peer_uid: None };
-        Ok(Self { accepting, options: options.clone(), local, _file: file })
+        Ok(Self { accepting, options: Mutex::new(options.clone()), local, _file: file })
     }
 
     /// Options of the connections accepted from now on.
-    pub fn set_options(&mut self, options: &SocketOptions) {
-        self.options = options.clone();
+    pub fn set_options(&self, options: &SocketOptions) {
+        *self.options.lock().unwrap_or_else(PoisonError::into_inner) = options.clone();
+    }
+
+    fn options(&self) -> SocketOptions {
+        self.options.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Waits for a connection. Cancel safe: none is lost.
@@ -151,7 +157,7 @@ impl Listener {
         let (socket, peer, local) = match &self.accepting {
             Accepting::Tcp(listener) => {
                 let (tcp, peer) = listener.accept().await?;
-                sockopt::apply_tcp(&SockRef::from(&tcp), &self.options).map_err(gone_already)?;
+                sockopt::apply_tcp(&SockRef::from(&tcp), &self.options()).map_err(gone_already)?;
                 let local = Endpoint::Tcp(tcp.local_addr()?);
                 (FreeSocket::Tcp(tcp.into_std()?), Endpoint::Tcp(peer), local)
             }

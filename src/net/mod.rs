@@ -32,3 +32,18 @@ pub use rt::{Elapsed, Task, offload, run_worker, sleep_until, spawn_local, timeo
 pub use socket::Quiet;
 pub use stream::Stream;
 pub use tls_context::{TlsContext, TlsProblem};
+
+#[cfg(test)]
+mod handshake_tests;
+#[cfg(test)]
+mod listener_tests;
+#[cfg(test)]
+mod rt_tests;
+#[cfg(test)]
+mod stream_tests;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tls_io_tests;
+#[cfg(test)]
+mod verify_tests;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
-use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, InconsistentKeys, ServerConfig};
 
@@ -136,6 +136,10 @@ fn accepting_config(
         None => builder.with_no_client_auth(),
     };
     let mut config = builder.with_cert_resolver(Arc::new(identity));
+    // As PostgreSQL has it: its clients resume nothing, and a ticket that nobody reads turns the end of a connection
+    // into a reset. Nor would a store shared by all workers suit a data path without locks.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
     config.alpn_protocols = vec![ALPN_POSTGRESQL.to_vec()];
     Ok(config)
 }

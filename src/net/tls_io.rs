@@ -187,6 +187,11 @@ impl TlsLayer {
         self.received.capacity()
     }
 
+    #[cfg(test)]
+    pub(super) fn refresh_keys(&mut self) {
+        self.conn.refresh_traffic_keys().unwrap();
+    }
+
     /// Decodes the next whole record, if there is one and rustls has no plaintext left.
     fn decode_record(&mut self, socket: &Socket) -> io::Result<bool> {
         if let End::Broken(error) = &self.end {
@@ -321,7 +326,7 @@ fn describe(conn: &Connection) -> String {
 
 /// `TLS13_AES_128_GCM_SHA256` is `TLS_AES_128_GCM_SHA256`, and `TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256` is
 /// `ECDHE-RSA-AES128-GCM-SHA256`.
-fn openssl_name(name: &str) -> String {
+pub(super) fn openssl_name(name: &str) -> String {
     if let Some(rest) = name.strip_prefix("TLS13_") {
         return format!("TLS_{rest}");
     }

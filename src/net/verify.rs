@@ -4,6 +4,8 @@
 //!
 //! In every mode the server proves that it holds the key of the certificate it shows.
 
+use std::time::Duration;
+
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::crypto::{
@@ -16,6 +18,7 @@ use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, Sign
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
+use x509_parser::time::ASN1Time;
 use x509_parser::x509::X509Version;
 
 use super::pem;
@@ -145,14 +148,20 @@ fn parse<'a>(cert: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, Error>
 
 fn check_validity(cert: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
     let validity = parse(cert)?.validity().clone();
-    let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-    if now < validity.not_before.timestamp() {
-        return Err(CertificateError::NotValidYet.into());
+    let not_before = unix_time(&validity.not_before);
+    let not_after = unix_time(&validity.not_after);
+    if now < not_before {
+        return Err(CertificateError::NotValidYetContext { time: now, not_before }.into());
     }
-    if now > validity.not_after.timestamp() {
-        return Err(CertificateError::Expired.into());
+    if now > not_after {
+        return Err(CertificateError::ExpiredContext { time: now, not_after }.into());
     }
     Ok(())
+}
+
+/// Times before 1970 count as 1970.
+fn unix_time(time: &ASN1Time) -> UnixTime {
+    UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(time.timestamp()).unwrap_or(0)))
 }
 
 /// The subject alternative names decide if there are any of a fitting kind; else the common name, as libpq does.

@@ -111,7 +111,7 @@ pub enum Replication {
 /// Why a startup packet is not one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StartupError {
-    /// A length word outside [`MIN_STARTUP_WORD`] to [`MAX_STARTUP_WORD`] (R57).
+    /// A length word below 8 or above [`MAX_STARTUP_WORD`] (R57).
     #[error("invalid length of startup packet: {0}")]
     Length(i32),
     /// An encryption or cancel request of a length it cannot have (R58).

@@ -77,7 +77,8 @@ pub enum CancelError {
 /// # Errors
 /// The request may or may not have been dealt with.
 pub async fn send_cancel(to: &CancelTarget, deadline: Instant) -> Result<(), CancelError> {
-    timeout_at(deadline, converse(to, deadline)).await.unwrap_or(Err(CancelError::Timeout))
+    // In a box, as it holds a TLS handshake.
+    timeout_at(deadline, Box::pin(converse(to, deadline))).await.unwrap_or(Err(CancelError::Timeout))
 }
 
 async fn converse(to: &CancelTarget, deadline: Instant) -> Result<(), CancelError> {

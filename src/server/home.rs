@@ -30,10 +30,8 @@ pub struct Welcome {
 pub struct HomeSettings {
     /// Pool mode and statement limit.
     pub rules: Rules,
-    /// Run between sessions; empty for none.
-    pub reset_query: String,
-    /// Run it in every mode.
-    pub reset_always: bool,
+    /// Run when a server is given back, as far as this is wanted in this pool's mode.
+    pub reset_query: Option<String>,
     /// Longest running query.
     pub query_timeout: Option<Duration>,
     /// Longest idle time inside a transaction.
@@ -149,7 +147,7 @@ impl Home {
     /// Until when a cancel request that begins now may live.
     pub fn cancel_deadline(&self, now: Instant) -> Instant {
         /// For configurations without a limit: a cancel that takes longer helps nobody.
-        const LONGEST: Duration = Duration::from_secs(60);
+        const LONGEST: Duration = Duration::from_mins(1);
         now + self.settings.borrow().cancel_wait_timeout.unwrap_or(LONGEST)
     }
 }

@@ -8,6 +8,8 @@
 //! shares), `wind_down` (servers without a client).
 
 mod cancel;
+#[cfg(test)]
+mod cancel_tests;
 mod conn;
 mod encrypt;
 mod error;

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::config::{SocketOptions, SslMode, TlsSettings};
-use crate::net::{Listener, Stream, Target, TlsContext, connect};
+use crate::net::{Listener, Stream, Target, TlsContext, clock, connect, timeout_at};
 
 pub(crate) fn sockets() -> SocketOptions {
     SocketOptions { keepalive: false, keepidle: None, keepintvl: None, keepcnt: None, user_timeout: None }
@@ -36,6 +36,11 @@ pub(crate) async fn unix_pair() -> (Stream, Stream, tempfile::TempDir) {
 /// TLS with a fresh certificate for clients in `mode`; towards servers `require`, so that one context can play
 /// both ends.
 pub(crate) fn tls(mode: SslMode) -> TlsContext {
+    tls_pair(mode, SslMode::Require)
+}
+
+/// TLS with a fresh certificate for `localhost`, which is also the authority that verifies it.
+pub(crate) fn tls_pair(client: SslMode, server: SslMode) -> TlsContext {
     let dir = tempfile::tempdir().unwrap();
     let key = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let write = |name: &str, text: String| -> Option<PathBuf> {
@@ -43,13 +48,14 @@ pub(crate) fn tls(mode: SslMode) -> TlsContext {
         std::fs::write(&file, text).unwrap();
         Some(file)
     };
+    let ca_file = write("ca.pem", key.cert.pem());
     let client = TlsSettings {
-        mode,
+        mode: client,
         key_file: write("key.pem", key.signing_key.serialize_pem()),
         cert_file: write("cert.pem", key.cert.pem()),
-        ca_file: write("ca.pem", key.cert.pem()),
+        ca_file: None,
     };
-    let server = TlsSettings { mode: SslMode::Require, key_file: None, cert_file: None, ca_file: None };
+    let server = TlsSettings { mode: server, key_file: None, cert_file: None, ca_file };
     TlsContext::load(&client, &server).unwrap()
 }
 
@@ -89,6 +95,9 @@ impl<F: Future> Future for DropAfter<F> {
 }
 
 /// A test that waits longer than this has failed.
-pub(crate) async fn soon<F: Future>(work: F) -> F::Output {
-    tokio::time::timeout(Duration::from_secs(20), work).await.expect("not within twenty seconds")
+pub(crate) fn soon<'a, T>(work: impl Future<Output = T> + 'a) -> Pin<Box<dyn Future<Output = T> + 'a>> {
+    Box::pin(async {
+        let deadline = clock::now() + Duration::from_secs(20);
+        timeout_at(deadline, work).await.expect("not within twenty seconds")
+    })
 }

@@ -140,11 +140,10 @@ pub async fn give_back(
         return lease.retire(RetireReason::CloseNeeded);
     }
     let settings = home.settings();
-    let session_ended = settings.rules.mode == crate::config::PoolMode::Session || settings.reset_always;
-    if session_ended && !settings.reset_query.is_empty() {
+    if let Some(query) = &settings.reset_query {
         lease.mark(SlotState::Resetting);
         lease.entry.state.set("tested");
-        let reset = run_reset(home, &mut lease, &mut session, &settings.reset_query);
+        let reset = run_reset(home, &mut lease, &mut session, query);
         match rt::timeout_at(clock::now() + DRAIN_TIME, reset).await {
             Ok(Some(fresh)) => evidence = fresh,
             Ok(None) | Err(_) => return lease.retire(RetireReason::ResetQueryFailed),

@@ -129,9 +129,9 @@ fn close(name: &str) -> Vec<u8> {
     message(b'C', format!("S{name}\0").as_bytes())
 }
 
-fn error(code: &'static [u8; 5]) -> Vec<u8> {
+fn error(code: [u8; 5]) -> Vec<u8> {
     let mut out = Vec::new();
-    PgError::error(SqlState::from_wire(code).unwrap(), "no").put(&mut out);
+    PgError::error(SqlState::from_wire(&code).unwrap(), "no").put(&mut out);
     out
 }
 
@@ -162,7 +162,7 @@ fn r2_a_flushed_batch_and_an_open_error_are_not_at_rest() {
     assert_eq!(talk.server(&replies("Z")), "Z(I)");
     assert!(talk.at_rest());
     talk.client(&all(&[parse("", "bad")]));
-    assert_eq!(talk.server(&error(b"42601")), "E(42601)");
+    assert_eq!(talk.server(&error(*b"42601")), "E(42601)");
     assert!(!talk.at_rest(), "skipping until a Sync that has not been sent");
     talk.client(&sync());
     talk.server(&replies("Z"));
@@ -174,7 +174,7 @@ fn r19_an_error_drops_what_is_owed_up_to_the_sync_and_names_of_skipped_parses() 
     let mut talk = Talk::transaction();
     let batch = all(&[parse("", "select 1/0"), bind(""), execute(), parse("k1", "select 2"), sync()]);
     talk.client(&batch);
-    assert_eq!(talk.server(&[replies("12"), error(b"22012"), replies("Z")].concat()), "1 2 E(22012) Z(I)");
+    assert_eq!(talk.server(&[replies("12"), error(*b"22012"), replies("Z")].concat()), "1 2 E(22012) Z(I)");
     assert!(talk.at_rest());
     assert_eq!(talk.session.statements(), 0, "t24: a skipped Parse leaves no trace");
     let (server, _) = talk.client(&all(&[parse("k1", "select 2"), bind("k1"), execute(), sync()]));
@@ -200,11 +200,11 @@ fn t21_t22_names_unknown_or_in_use_are_answered_as_postgresql_does() {
     let mut talk = Talk::transaction();
     let (server, _) = talk.client(&all(&[bind("nope"), execute(), sync()]));
     assert_eq!(server, "D(pooler_refused) E S", "the server has to fail as well");
-    assert_eq!(talk.server(&[error(b"26000"), replies("Z")].concat()), "E(26000) Z(I)");
+    assert_eq!(talk.server(&[error(*b"26000"), replies("Z")].concat()), "E(26000) Z(I)");
     talk.client(&all(&[parse("s", "select 1"), sync()]));
     talk.server(&replies("1Z"));
     talk.client(&all(&[parse("s", "select 2"), sync()]));
-    assert_eq!(talk.server(&[error(b"26000"), replies("Z")].concat()), "E(42P05) Z(I)");
+    assert_eq!(talk.server(&[error(*b"26000"), replies("Z")].concat()), "E(42P05) Z(I)");
     assert!(talk.at_rest());
 }
 
@@ -227,7 +227,7 @@ fn a_failed_parse_of_our_own_is_the_clients_error_in_the_place_of_its_bind() {
     talk.server(&replies("1Z"));
     talk.facts = ServerFacts::default();
     talk.client(&all(&[bind("s"), execute(), sync()]));
-    assert_eq!(talk.server(&[error(b"42P01"), replies("Z")].concat()), "E(42P01) Z(I)");
+    assert_eq!(talk.server(&[error(*b"42P01"), replies("Z")].concat()), "E(42P01) Z(I)");
     assert_eq!(talk.session.statements(), 1, "the name is still the client's");
     assert!(talk.facts.statements.is_empty());
 }
@@ -276,7 +276,7 @@ fn r38_three_segments_give_three_ready_and_only_the_last_is_rest() {
         assert_eq!(talk.server(&replies("12DCZ")), "1 2 D C Z(I)");
         assert!(!talk.at_rest());
     }
-    assert_eq!(talk.server(&[replies("12"), error(b"22012"), replies("Z")].concat()), "1 2 E(22012) Z(I)");
+    assert_eq!(talk.server(&[replies("12"), error(*b"22012"), replies("Z")].concat()), "1 2 E(22012) Z(I)");
     assert!(talk.at_rest());
 }
 
@@ -292,7 +292,7 @@ fn r27_r30_early_syncs_in_copy_in_are_voided_by_success_and_doubtful_after_failu
 
     let mut talk = Talk::transaction();
     talk.client(&copy);
-    assert_eq!(talk.server(&[replies("12G"), error(b"P0001"), replies("Z")].concat()), "1 2 G E(P0001) Z(I)");
+    assert_eq!(talk.server(&[replies("12G"), error(*b"P0001"), replies("Z")].concat()), "1 2 G E(P0001) Z(I)");
     assert!(!talk.at_rest(), "b37: who can tell");
     talk.client(&all(&[message(b'c', b""), sync()]));
     assert_eq!(talk.server(&replies("Z")), "Z(I)");
@@ -592,7 +592,7 @@ mod model {
                 _ => {
                     self.statements.remove(&b""[..]);
                     let failed = body.starts_with(b"fail");
-                    return if failed { [error(b"42601"), replies("Z")].concat() } else { replies("TDCZ") };
+                    return if failed { [error(*b"42601"), replies("Z")].concat() } else { replies("TDCZ") };
                 }
             };
             reply.unwrap_or_else(|code| {
@@ -601,24 +601,24 @@ mod model {
             })
         }
 
-        fn parse(&mut self, body: &[u8]) -> Result<Vec<u8>, &'static [u8; 5]> {
+        fn parse(&mut self, body: &[u8]) -> Result<Vec<u8>, [u8; 5]> {
             let mut parts = body.split(|&b| b == 0);
             let (name, sql) = (parts.next().unwrap(), parts.next().unwrap());
             if name.is_empty() {
                 self.statements.remove(name);
             }
             if self.statements.contains_key(name) {
-                return Err(b"42P05");
+                return Err(*b"42P05");
             }
             if sql == b"fail" {
-                return Err(b"42601");
+                return Err(*b"42601");
             }
             self.statements.insert(name.to_vec(), sql.to_vec());
             Ok(replies("1"))
         }
 
-        fn known(&self, name: &[u8], reply: &str) -> Result<Vec<u8>, &'static [u8; 5]> {
-            if self.statements.contains_key(name) { Ok(replies(reply)) } else { Err(b"26000") }
+        fn known(&self, name: &[u8], reply: &str) -> Result<Vec<u8>, [u8; 5]> {
+            if self.statements.contains_key(name) { Ok(replies(reply)) } else { Err(*b"26000") }
         }
     }
 

@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::state::Worker;
 use crate::auth::{ServerCredentials, ServerSecret, StoredSecret};
 use crate::client::EndOrder;
-use crate::config::{Config, Database, User};
+use crate::config::{Config, Database, PoolMode, User};
 use crate::metrics::ErrorClass;
 use crate::net::Target;
 use crate::pool::{Pool, PoolKey, PoolLimits};
@@ -179,10 +179,11 @@ fn settings_of(config: &Config, entry: &Database, user: &str) -> HomeSettings {
     let user = config.users.get(user).unwrap_or(&unset);
     let defaults = &config.defaults;
     let mode = user.pool_mode.or(entry.pool_mode).unwrap_or(defaults.pool_mode);
+    let wants_reset = mode == PoolMode::Session || defaults.server_reset_query_always;
+    let reset_query = wants_reset && !defaults.server_reset_query.is_empty();
     HomeSettings {
         rules: Rules { mode, max_prepared: defaults.max_prepared_statements as usize },
-        reset_query: defaults.server_reset_query.clone(),
-        reset_always: defaults.server_reset_query_always,
+        reset_query: reset_query.then(|| defaults.server_reset_query.clone()),
         query_timeout: user.query_timeout.or(defaults.query_timeout),
         idle_transaction_timeout: user.idle_transaction_timeout.or(defaults.idle_transaction_timeout),
         client_idle_timeout: user.client_idle_timeout.or(config.pacing.client_idle_timeout),

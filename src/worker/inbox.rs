@@ -26,6 +26,8 @@ pub enum ToWorker {
         process_id: i32,
         /// Second half.
         secret: i32,
+        /// Answers when the server has dealt with it; the client waits for that.
+        done: oneshot::Sender<()>,
     },
     /// New settings; clients of databases that vanished end with "database removed".
     Configure(Arc<Config>, Arc<TlsContext>),

@@ -5,6 +5,8 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
+use tokio::sync::oneshot;
+
 use super::homes::server_user;
 use super::inbox::{Migrant, ToWorker};
 use super::state::{Standing, Worker};
@@ -64,8 +66,9 @@ impl Worker {
         let tls = self.tls();
         let (mut stream, message) = match greet(stream, &GreetEnv { tls: &tls, deadline }).await {
             Ok(Greeting::Login { stream, message }) => (stream, message),
-            Ok(Greeting::Cancel { process_id, secret }) => {
-                return self.route_cancel(process_id, &secret).await;
+            Ok(Greeting::Cancel { stream, process_id, secret }) => {
+                self.route_cancel(process_id, &secret).await;
+                return drop(stream); // its end tells the client that the request was dealt with
             }
             Err(end) => return self.end_login(None, end, None).await,
         };
@@ -320,15 +323,17 @@ impl Worker {
         let Ok(secret) = <[u8; 4]>::try_from(secret) else { return };
         let secret = i32::from_be_bytes(secret);
         let owner = Self::owner_of_key(process_id);
+        let (done, finished) = oneshot::channel();
         if owner == self.index {
-            self.cancel(process_id, secret);
+            self.cancel(process_id, secret, done);
         } else if let Some(inbox) = self.shared.inboxes.get(owner) {
-            let _ = inbox.send(ToWorker::Cancel { process_id, secret }).await;
+            let _ = inbox.send(ToWorker::Cancel { process_id, secret, done }).await;
         }
+        let _ = finished.await;
     }
 
     /// Cancels what the client with this key waits for or runs; a client that does neither is left alone.
-    pub(super) fn cancel(self: &Rc<Self>, process_id: i32, secret: i32) {
+    pub(super) fn cancel(self: &Rc<Self>, process_id: i32, secret: i32, done: oneshot::Sender<()>) {
         let id = self.keys.borrow().get(&(process_id, secret)).copied();
         let client = id.and_then(|id| self.clients.borrow().get(&id).cloned());
         let Some((client, home)) = client.and_then(|client| client.home.clone().map(|home| (client, home)))
@@ -340,7 +345,11 @@ impl Worker {
         } else if let Some(server) = client.cancelable_server() {
             // One cancel at a time and server: a second one could only hit what the first has hit already.
             if server.cancels.get() == 0 {
-                rt::spawn_local("cancel", crate::server::cancel_server(&home, &server));
+                let cancel = crate::server::cancel_server(&home, &server);
+                rt::spawn_local("cancel", async move {
+                    cancel.await;
+                    let _ = done.send(());
+                });
             }
         }
     }

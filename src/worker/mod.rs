@@ -108,11 +108,14 @@ async fn run(worker: Rc<Worker>, inbox: mpsc::Receiver<ToWorker>) {
     rt::spawn_local("janitor", Rc::clone(&worker).keep_house());
     rt::spawn_local("tick", Rc::clone(&worker).keep_time());
     worker.make_standing_pools(clock::now());
-    rt::spawn_local("verifiers", warm(Rc::clone(&worker)));
+    rt::spawn_local("verifiers", Rc::clone(&worker).warm());
     worker.serve_inbox(inbox).await;
 }
 
-/// Derives the verifiers of users with plain secrets ahead of their logins.
-async fn warm(worker: Rc<Worker>) {
-    warm_verifiers(&worker.config(), &worker.seed, &worker.verifiers).await;
+impl Worker {
+    /// Derives the verifiers of users with plain secrets ahead of their logins, so that the first login tells
+    /// nothing by its time (S14).
+    async fn warm(self: Rc<Self>) {
+        warm_verifiers(&self.config(), &self.seed, &self.verifiers).await;
+    }
 }

@@ -37,8 +37,11 @@ impl Worker {
             ToWorker::Adopt(migrant) => {
                 rt::spawn_local("client", Rc::clone(self).adopt(*migrant));
             }
-            ToWorker::Cancel { process_id, secret } => self.cancel(process_id, secret),
-            ToWorker::Configure(config, tls) => self.configure(&config, &tls, now),
+            ToWorker::Cancel { process_id, secret, done } => self.cancel(process_id, secret, done),
+            ToWorker::Configure(config, tls) => {
+                self.configure(&config, &tls, now);
+                rt::spawn_local("verifiers", Rc::clone(self).warm());
+            }
             ToWorker::Snapshot(reply) => {
                 let _ = reply.send(self.snapshot());
             }
@@ -102,7 +105,6 @@ impl Worker {
         match database {
             None => {
                 paused.all = false;
-                paused.databases.clear();
             }
             Some(name) => paused.databases.retain(|known| known != name),
         }

@@ -1,8 +1,8 @@
 //! SHOW CONFIG, STATE, VERSION and the variables of drivers.
 
 use super::super::PGBOUNCER_VERSION;
-use super::super::grammar::Variable;
 use super::super::request::{Overview, RunState};
+use super::super::words::Variable;
 use super::table::{Row, Table, text};
 use crate::proto::Column;
 

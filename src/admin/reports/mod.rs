@@ -19,8 +19,8 @@ use jiff::tz::TimeZone;
 
 pub use table::Table;
 
-use super::grammar::{Variable, View};
 use super::request::Overview;
+use super::words::{Variable, View};
 use crate::proto::PgError;
 
 /// What SHOW answers with.

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::super::systemd;
@@ -68,7 +67,7 @@ impl Operator {
     /// Takes the numbers of one more period of the averages.
     pub(super) fn count(&mut self) {
         let period = self.config.pacing.stats_period.max(SHORTEST_PERIOD);
-        self.next_stats = Instant::now() + period;
+        self.next_stats = clock::now() + period;
         let answers = self.fleet.ask(ToWorker::Snapshot);
         self.tasks.spawn(async move {
             let (snapshots, silent) = answers.within(REPORT_BOUND.min(period)).await;
@@ -78,7 +77,7 @@ impl Operator {
 
     /// Lets every worker show that it turns, and tells systemd only then.
     pub(super) fn prove_life(&mut self) {
-        self.next_watchdog = systemd::watchdog_period().map(|period| Instant::now() + period);
+        self.next_watchdog = systemd::watchdog_period().map(|period| clock::now() + period);
         let answers = self.fleet.ask(ToWorker::Snapshot);
         self.tasks.spawn(async move { Done::Alive(answers.within(REPORT_BOUND).await.1 == 0) });
     }
