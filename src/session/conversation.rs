@@ -335,7 +335,7 @@ impl Session {
             }
             Why::Evict => facts.statements.confirm_close(),
             Why::LocalParse | Why::LocalClose => self.names.confirm(),
-            Why::Client | Why::Own | Why::Refuse(_) => {}
+            Why::Client | Why::Named(_) | Why::CloseStale(_) | Why::Own | Why::Refuse(_) => {}
         }
     }
 
@@ -353,6 +353,8 @@ impl Session {
             | Why::LocalParse
             | Why::LocalClose
             | Why::Client
+            | Why::Named(_)
+            | Why::CloseStale(_)
             | Why::ClientQuery
             | Why::Own
             | Why::Refuse(_) => self.skipped(owed, facts),
@@ -372,7 +374,8 @@ impl Session {
                 self.unnamed.revoke();
             }
             Why::Evict => facts.statements.revoke_close(),
-            Why::Client | Why::Own | Why::Refuse(_) => {}
+            Why::CloseStale(id) => facts.statements.keep_stale(id),
+            Why::Client | Why::Named(_) | Why::Own | Why::Refuse(_) => {}
         }
     }
 

@@ -27,6 +27,11 @@ pub struct Statement {
 }
 
 impl Statement {
+    /// Its number in the pool.
+    pub const fn id(&self) -> u64 {
+        self.id
+    }
+
     /// The pooler's name for it on servers.
     pub fn server_name(&self) -> &[u8] {
         &self.server_name
@@ -216,6 +221,7 @@ pub struct ServerStatements {
     ready: HashMap<u64, Slot>,
     parsing: VecDeque<(Rc<Statement>, u64)>,
     closing: VecDeque<u64>,
+    stale: Vec<u64>,
     clock: u64,
 }
 
@@ -293,6 +299,26 @@ impl ServerStatements {
         }
     }
 
+    /// A statement's plan cannot be used any more: it has to be closed before it is parsed again.
+    pub fn spoil(&mut self, id: u64) {
+        if self.ready.get(&id).is_some_and(|slot| !slot.closing) {
+            self.ready.remove(&id);
+            self.stale.push(id);
+        }
+    }
+
+    /// Whether a statement has to be closed first; whoever asks will do it.
+    pub fn take_stale(&mut self, id: u64) -> bool {
+        let before = self.stale.len();
+        self.stale.retain(|&known| known != id);
+        self.stale.len() < before
+    }
+
+    /// The Close of a spoiled statement was skipped.
+    pub fn keep_stale(&mut self, id: u64) {
+        self.stale.push(id);
+    }
+
     /// A point in the order of uses, for [`ServerStatements::evict`].
     pub const fn mark(&self) -> u64 {
         self.clock
@@ -302,6 +328,7 @@ impl ServerStatements {
     pub fn clear(&mut self) {
         self.ready.clear();
         self.closing.clear();
+        self.stale.clear();
     }
 
     /// Statements the server has.

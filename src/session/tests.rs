@@ -292,7 +292,10 @@ fn r27_r30_early_syncs_in_copy_in_are_voided_by_success_and_doubtful_after_failu
 
     let mut talk = Talk::transaction();
     talk.client(&copy);
-    assert_eq!(talk.server(&[replies("12G"), error(*b"P0001"), replies("Z")].concat()), "1 2 G E(P0001) Z(I)");
+    assert_eq!(
+        talk.server(&[replies("12G"), error(*b"P0001"), replies("Z")].concat()),
+        "1 2 G E(P0001) Z(I)"
+    );
     assert!(!talk.at_rest(), "b37: who can tell");
     talk.client(&all(&[message(b'c', b""), sync()]));
     assert_eq!(talk.server(&replies("Z")), "Z(I)");
