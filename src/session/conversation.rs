@@ -9,12 +9,13 @@ use crate::config::PoolMode;
 use crate::metrics::Counters;
 use crate::proto::{FrameHeader, PgError, SqlState, TxStatus, put_bound_query, put_ready};
 
+use super::catalog::Catalog;
 use super::error::SessionError;
 use super::inflight::{InFlight, Kind, Owed, Why};
 use super::outbox::Outbox;
 use super::params::{ParamSet, TrackedNames, set_config_sql};
 use super::quiescent::Quiescent;
-use super::statements::{Catalog, ClientStatements, ServerStatements};
+use super::statements::{ClientStatements, ServerStatements};
 use super::unnamed::Unnamed;
 
 /// What is true of one backend beyond a lease.

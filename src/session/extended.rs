@@ -10,11 +10,12 @@ use crate::proto::{
     put_close_statement, put_describe_statement, put_parse,
 };
 
+use super::catalog::Statement;
 use super::conversation::{Halt, ServerFacts, Session, Turn};
 use super::error::SessionError;
 use super::from_client::{Act, whole_body};
 use super::inflight::{Kind, Why};
-use super::statements::{Lookup, Statement};
+use super::statements::Lookup;
 
 /// A Parse up to this size is held whole, so that its text can be compared and prepared again elsewhere. Larger
 /// ones stream through and bind the client to its server. Far above what people write; a worker's read buffer
