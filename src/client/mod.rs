@@ -6,6 +6,7 @@
 //! `parameters` (what it wants), `packet` and `end` (packets before login, and how it can go wrong); then `relay`
 //! (the conversation), `wire` (bytes that wait), `entry` (what the worker may see), `ended`.
 
+mod books;
 mod door;
 mod end;
 mod ended;
@@ -15,6 +16,7 @@ mod handshake;
 mod handshake_tests;
 #[cfg(test)]
 mod hostile_tests;
+mod linking;
 mod login;
 #[cfg(test)]
 mod login_tests;

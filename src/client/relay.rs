@@ -1,25 +1,25 @@
 //! The relay between one client and whichever server it is linked to.
 //!
-//! Owns: moving bytes both ways, linking and releasing. Decides nothing about messages: that is the session's.
+//! Owns: moving bytes both ways. `linking` beside this file gets and gives back servers, `books` tells the worker.
+//! Decides nothing about messages: that is the session's.
 //!
 //! All progress is in [`Relay`]; a turn may stop at any point and be dropped there. The two directions are
 //! independent: being blocked while writing in one never stops the other (C7).
 
 use std::cell::RefCell;
 use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use super::ended::Ended;
-use super::entry::{ClientEntry, ClientState};
+use super::entry::ClientEntry;
 use super::wire::{Outboxes, Scratch, consume, flush, send};
-use crate::net::{Stream, clock, rt};
-use crate::pool::{Checkout, CheckoutError, Lease, RetireReason};
-use crate::proto::{FrameHeader, PgError, SqlState, TxStatus};
-use crate::server::{Home, Left, ServerConn, give_back, wind_down};
-use crate::session::{Halt, ParamSet, Session, SessionError, Turn};
+use crate::net::{Stream, clock};
+use crate::pool::{Checkout, Lease};
+use crate::proto::TxStatus;
+use crate::server::{Home, ServerConn};
+use crate::session::{Halt, Session, Turn};
 
 /// Rounds of one turn before other clients of the worker have theirs; each moves one read buffer at most.
 const ROUNDS_PER_TURN: u32 = 16;
@@ -31,17 +31,17 @@ const READ_AHEAD: usize = 16 * 1024;
 const CLIENT_BACKLOG: usize = 256 * 1024;
 
 /// The server in use. Bytes under way belong to the link, not to the connection (R7).
-struct Link {
-    lease: Lease<ServerConn>,
-    unread: Vec<u8>,
-    unsent: Vec<u8>,
+pub(super) struct Link {
+    pub(super) lease: Lease<ServerConn>,
+    pub(super) unread: Vec<u8>,
+    pub(super) unsent: Vec<u8>,
     /// Writing failed; what the server said before is still to be read.
-    mute: bool,
+    pub(super) mute: bool,
 }
 
 /// Why bytes of the client wait.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Stall {
+pub(super) enum Stall {
     None,
     Server,
     Replies,
@@ -49,20 +49,20 @@ enum Stall {
 
 /// See the module.
 pub struct Relay {
-    stream: Stream,
-    session: Session,
-    home: Rc<Home>,
-    entry: Rc<ClientEntry>,
-    scratch: Rc<RefCell<Scratch>>,
+    pub(super) stream: Stream,
+    pub(super) session: Session,
+    pub(super) home: Rc<Home>,
+    pub(super) entry: Rc<ClientEntry>,
+    pub(super) scratch: Rc<RefCell<Scratch>>,
     /// From the client, not understood yet.
-    carry: Vec<u8>,
+    pub(super) carry: Vec<u8>,
     /// To the client, not taken yet.
-    unsent: Vec<u8>,
-    link: Option<Link>,
-    checkout: Option<Checkout<ServerConn>>,
-    stall: Stall,
+    pub(super) unsent: Vec<u8>,
+    pub(super) link: Option<Link>,
+    pub(super) checkout: Option<Checkout<ServerConn>>,
+    pub(super) stall: Stall,
     /// What stalled may have changed: look at the carry again.
-    retry: bool,
+    pub(super) retry: bool,
 }
 
 impl Relay {
@@ -284,7 +284,12 @@ impl Relay {
         }
     }
 
-    fn send_both(&mut self, cx: &mut Context<'_>, out: &Outboxes, input: &[u8]) -> Result<(), Ended> {
+    pub(super) fn send_both(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &Outboxes,
+        input: &[u8],
+    ) -> Result<(), Ended> {
         if let Some(link) = &mut self.link
             && !link.mute
         {
@@ -292,109 +297,6 @@ impl Relay {
             link.mute = sent.is_err();
         }
         send(&mut self.stream, cx, &out.to_client, input, &mut self.unsent).map_err(gone)
-    }
-
-    fn poll_checkout(
-        &mut self,
-        cx: &mut Context<'_>,
-        now: Instant,
-        out: &mut Outboxes,
-    ) -> Result<bool, Ended> {
-        let Some(checkout) = &mut self.checkout else { return Ok(false) };
-        let outcome = Pin::new(&mut *checkout).poll(cx);
-        let since = checkout.since();
-        self.entry.waiter.set(checkout.waiter_id());
-        let Poll::Ready(outcome) = outcome else { return Ok(false) };
-        self.checkout = None;
-        self.entry.waiter.set(None);
-        self.stall = Stall::None;
-        match outcome {
-            Ok(lease) => self.link_to(cx, now, out, lease, since)?,
-            Err(error) => {
-                let mut carry = std::mem::take(&mut self.carry);
-                let taken = self.refuse(cx, out, &carry, &error)?;
-                consume(&mut carry, taken);
-                self.carry = carry;
-            }
-        }
-        self.retry = true;
-        Ok(true)
-    }
-
-    fn link_to(
-        &mut self,
-        cx: &mut Context<'_>,
-        now: Instant,
-        out: &mut Outboxes,
-        lease: Lease<ServerConn>,
-        since: Instant,
-    ) -> Result<(), Ended> {
-        lease.linked_to(self.entry.id, clock::wall());
-        self.entry.server.replace(Some(Rc::clone(&lease.entry)));
-        {
-            let mut counters = self.home.counters.borrow_mut();
-            counters.assignments += 1;
-            let waited = now.saturating_duration_since(since).as_micros();
-            counters.wait_us += u64::try_from(waited).unwrap_or(u64::MAX);
-        }
-        let mut link = Link { lease, unread: Vec::new(), unsent: Vec::new(), mute: false };
-        out.clear();
-        {
-            let mut catalog = self.home.catalog.borrow_mut();
-            self.session.link(&mut turn(now, Some(&mut link.lease), &mut catalog, &self.home, out));
-        }
-        self.link = Some(link);
-        self.send_both(cx, out, &[])
-    }
-
-    /// No server could be had for the message at the front of `input`: answers its batch once (R25, R97).
-    fn refuse(
-        &mut self,
-        cx: &mut Context<'_>,
-        out: &mut Outboxes,
-        input: &[u8],
-        error: &CheckoutError,
-    ) -> Result<usize, Ended> {
-        let told = match error {
-            CheckoutError::Canceled => {
-                PgError::error(SqlState::QUERY_CANCELED, "canceling statement due to user request")
-            }
-            CheckoutError::Closed | CheckoutError::Failed(_) => {
-                return Err(Ended::Refused(error.for_client()));
-            }
-            CheckoutError::Timeout { .. } | CheckoutError::Refused(_) => {
-                self.home.counters.borrow_mut().error(crate::metrics::ErrorClass::WaitTimeout);
-                error.for_client()
-            }
-        };
-        let Ok(Some(header)) = FrameHeader::frontend(input) else { return Ok(0) };
-        out.clear();
-        let taken = self.session.refuse_batch(&told, header, input.len(), &mut out.to_client);
-        send(&mut self.stream, cx, &out.to_client, &[], &mut self.unsent).map_err(gone)?;
-        Ok(taken)
-    }
-
-    fn release_if_possible(&mut self, now: Instant) {
-        // A server that was just lent for what waits in the carry is at rest too, but not done with.
-        let Some(link) = self.link.as_ref().filter(|_| !self.retry) else { return };
-        let unsent = link.unsent.len() + usize::from(link.lease.stream.has_unsent() || link.mute);
-        let unread = link.unread.len() + usize::from(link.lease.stream.has_unread());
-        let Some(evidence) = self.session.try_release(unsent, unread) else { return };
-        let Some(Link { mut lease, .. }) = self.link.take() else { return };
-        self.session.unlink();
-        self.entry.server.replace(None);
-        let settings = self.home.settings.borrow();
-        if lease.entry.cancels.get() > 0 || settings.reset_query.is_some() {
-            let rules = settings.rules;
-            drop(settings);
-            let home = Rc::clone(&self.home);
-            let fresh = Session::new(rules, ParamSet::default());
-            rt::spawn_local("give back", async move { give_back(&home, lease, fresh, evidence).await });
-        } else {
-            lease.unlinked();
-            lease.watch();
-            lease.release(evidence, now);
-        }
     }
 
     fn obey(&mut self) -> Result<(), Ended> {
@@ -406,80 +308,13 @@ impl Relay {
         }
         order.take().map_or(Ok(()), |order| Err(Ended::Ordered(order)))
     }
-
-    fn remember_waker(&self, cx: &Context<'_>) {
-        let mut known = self.entry.waker.borrow_mut();
-        if !known.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            *known = Some(cx.waker().clone());
-        }
-    }
-
-    /// Tells the worker's books what this turn has changed.
-    fn publish(&mut self, now: Instant) {
-        let tally = self.session.take_tally();
-        tally.publish(&mut self.home.counters.borrow_mut());
-        let entry = &self.entry;
-        let request = self.session.request_since();
-        if request.is_some() && entry.request_since.get().is_none() {
-            entry.request_at.set(clock::wall());
-        }
-        entry.request_since.set(request);
-        let linked = self.link.is_some();
-        let running = linked && self.session.is_running();
-        entry.running.set(running);
-        let in_block = self.session.tx() != TxStatus::Idle;
-        keep_since(&entry.idle_in_xact_since, in_block && !running, now);
-        keep_since(&entry.idle_since, !in_block && request.is_none(), now);
-        entry.state.set(match (linked, self.checkout.is_some()) {
-            (true, _) => ClientState::Active,
-            (false, true) => ClientState::Waiting,
-            (false, false) => ClientState::Idle,
-        });
-        entry.waiter.set(self.checkout.as_ref().and_then(Checkout::waiter_id));
-        entry.statements.set(self.session.statements());
-        let name = self.home.names.index(b"application_name").and_then(|i| self.session.params().value(i));
-        let name = name.unwrap_or_default();
-        if entry.application_name.borrow().as_bytes() != name {
-            entry.application_name.replace(String::from_utf8_lossy(name).into_owned());
-        }
-    }
-
-    /// The end: hands the server to whoever brings it home, and the stream to whoever says goodbye.
-    pub fn finish(self, ended: &Ended) -> (Stream, Vec<u8>) {
-        let Self { stream, session, home, link, unsent, .. } = self;
-        self.entry.server.replace(None);
-        self.entry.running.set(false);
-        if let Some(Link { lease, unread, unsent, mute }) = link {
-            match ended {
-                Ended::ServerLost(_) => lease.retire(RetireReason::Crashed),
-                Ended::Session(error) if error.is_servers() => lease.retire(RetireReason::Crashed),
-                Ended::Session(SessionError::Parameter(_)) => lease.retire(RetireReason::InvalidParameter),
-                Ended::Session(_) | Ended::ClientGone(_) | Ended::Ordered(_) | Ended::Refused(_) => {
-                    let orderly = matches!(ended, Ended::Session(SessionError::ClientClosed));
-                    let unsent = unsent.len() + usize::from(mute);
-                    let reason = RetireReason::ClientGone;
-                    let left = Left { lease, session, unsent, unread, orderly, reason };
-                    rt::spawn_local("wind down", wind_down(home, left));
-                }
-            }
-        }
-        (stream, unsent)
-    }
 }
 
-fn keep_since(cell: &std::cell::Cell<Option<Instant>>, holds: bool, now: Instant) {
-    match (holds, cell.get()) {
-        (true, None) => cell.set(Some(now)),
-        (false, Some(_)) => cell.set(None),
-        (true, Some(_)) | (false, None) => {}
-    }
-}
-
-fn gone(error: io::Error) -> Ended {
+pub(super) fn gone(error: io::Error) -> Ended {
     Ended::ClientGone(Some(error))
 }
 
-fn turn<'a>(
+pub(super) fn turn<'a>(
     now: Instant,
     lease: Option<&'a mut Lease<ServerConn>>,
     catalog: &'a mut crate::session::Catalog,

@@ -149,6 +149,7 @@ impl Backoff {
 #[allow(clippy::disallowed_methods)] // tests make one Instant and move it
 mod tests {
     use super::*;
+    use crate::pool::tests::start;
     use crate::proto::{PgError, SqlState};
 
     const RETRY: Duration = Duration::from_secs(15);
@@ -162,7 +163,7 @@ mod tests {
     }
 
     fn pauses(failure: &Rc<ConnectFailure>, seed: u64) -> Vec<Duration> {
-        let now = Instant::now();
+        let now = start();
         let mut backoff = Backoff::new(seed);
         let one = |_| {
             backoff.failed(Rc::clone(failure), backoff.round(), RETRY, now);
@@ -197,7 +198,7 @@ mod tests {
 
     #[test]
     fn attempts_that_fail_side_by_side_count_once() {
-        let now = Instant::now();
+        let now = start();
         let mut backoff = Backoff::new(1);
         for _ in 0..4 {
             backoff.failed(unreachable(), 0, RETRY, now);
@@ -207,7 +208,7 @@ mod tests {
 
     #[test]
     fn c8_a_stored_error_is_dropped_the_moment_a_connect_succeeds() {
-        let now = Instant::now();
+        let now = start();
         let mut backoff = Backoff::new(1);
         backoff.failed(refused(), 0, RETRY, now);
         assert!(backoff.standing_refusal(now).is_some() && !backoff.allows(now));

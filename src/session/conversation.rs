@@ -9,12 +9,13 @@ use crate::config::PoolMode;
 use crate::metrics::Counters;
 use crate::proto::{FrameHeader, PgError, SqlState, TxStatus, put_bound_query, put_ready};
 
+use super::catalog::Catalog;
 use super::error::SessionError;
 use super::inflight::{InFlight, Kind, Owed, Why};
 use super::outbox::Outbox;
 use super::params::{ParamSet, TrackedNames, set_config_sql};
 use super::quiescent::Quiescent;
-use super::statements::{Catalog, ClientStatements, ServerStatements};
+use super::statements::{ClientStatements, ServerStatements};
 use super::unnamed::Unnamed;
 
 /// What is true of one backend beyond a lease.
@@ -335,7 +336,7 @@ impl Session {
             }
             Why::Evict => facts.statements.confirm_close(),
             Why::LocalParse | Why::LocalClose => self.names.confirm(),
-            Why::Client | Why::Own | Why::Refuse(_) => {}
+            Why::Client | Why::Named(_) | Why::CloseStale(_) | Why::Own | Why::Refuse(_) => {}
         }
     }
 
@@ -353,6 +354,8 @@ impl Session {
             | Why::LocalParse
             | Why::LocalClose
             | Why::Client
+            | Why::Named(_)
+            | Why::CloseStale(_)
             | Why::ClientQuery
             | Why::Own
             | Why::Refuse(_) => self.skipped(owed, facts),
@@ -372,7 +375,8 @@ impl Session {
                 self.unnamed.revoke();
             }
             Why::Evict => facts.statements.revoke_close(),
-            Why::Client | Why::Own | Why::Refuse(_) => {}
+            Why::CloseStale(id) => facts.statements.keep_stale(id),
+            Why::Client | Why::Named(_) | Why::Own | Why::Refuse(_) => {}
         }
     }
 

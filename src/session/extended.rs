@@ -7,14 +7,15 @@ use std::rc::Rc;
 
 use crate::proto::{
     BindView, FrameHeader, HEADER_LEN, ParseView, PgError, SqlState, TargetView, put_bind_front,
-    put_describe_statement, put_parse,
+    put_close_statement, put_describe_statement, put_parse,
 };
 
+use super::catalog::Statement;
 use super::conversation::{Halt, ServerFacts, Session, Turn};
 use super::error::SessionError;
 use super::from_client::{Act, whole_body};
 use super::inflight::{Kind, Why};
-use super::statements::{Lookup, Statement};
+use super::statements::Lookup;
 
 /// A Parse up to this size is held whole, so that its text can be compared and prepared again elsewhere. Larger
 /// ones stream through and bind the client to its server. Far above what people write; a worker's read buffer
@@ -83,10 +84,13 @@ impl Session {
 
     fn send_parse(&mut self, turn: &mut Turn<'_>, statement: &Rc<Statement>) {
         self.tally.server_parses += 1;
-        turn.to_server.own(|out| put_parse(out, statement.server_name(), statement.rest()));
-        if let Some(facts) = turn.facts.as_deref_mut() {
-            facts.statements.send_parse(Rc::clone(statement), self.segment);
+        let Some(facts) = turn.facts.as_deref_mut() else { return };
+        if facts.statements.take_stale(statement.id()) {
+            turn.to_server.own(|out| put_close_statement(out, statement.server_name()));
+            self.inflight.owe(Kind::Close, Why::CloseStale(statement.id()));
         }
+        turn.to_server.own(|out| put_parse(out, statement.server_name(), statement.rest()));
+        facts.statements.send_parse(Rc::clone(statement), self.segment);
     }
 
     /// A Parse too large to keep streams through. What it makes exists on this server only, so the client stays.
@@ -142,7 +146,7 @@ impl Session {
             Err(act) => return act,
         };
         self.tally.binds += 1;
-        self.send(Kind::Bind, Why::Client);
+        self.send(Kind::Bind, Why::Named(statement.id()));
         turn.to_server.own(|out| put_bind_front(out, header, &view, statement.server_name()));
         Act::Rewritten { front: HEADER_LEN + view.names_len }
     }
@@ -159,7 +163,7 @@ impl Session {
                     Ok(statement) => statement,
                     Err(act) => return act,
                 };
-                self.send(Kind::DescribeStatement, Why::Client);
+                self.send(Kind::DescribeStatement, Why::Named(statement.id()));
                 turn.to_server.own(|out| put_describe_statement(out, statement.server_name()));
                 Act::Rewritten { front: header.wire_len }
             }
@@ -241,7 +245,7 @@ impl Session {
     }
 
     /// Answers the message with an error in its place and makes the server skip as the client expects.
-    fn refuse(&mut self, turn: &mut Turn<'_>, error: PgError) -> Act {
+    pub(super) fn refuse(&mut self, turn: &mut Turn<'_>, error: PgError) -> Act {
         self.begin_request(turn);
         turn.to_server.own(|out| put_describe_statement(out, NEVER_PREPARED));
         self.send(Kind::DescribeStatement, Why::Refuse(Box::new(error)));

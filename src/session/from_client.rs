@@ -1,6 +1,6 @@
 //! The direction from the client: what each frontend message means for the server and for the replies owed.
 
-use crate::proto::{FrameHeader, HEADER_LEN, TargetView, put_close_statement, put_ready};
+use crate::proto::{FrameHeader, HEADER_LEN, PgError, SqlState, TargetView, put_close_statement, put_ready};
 
 use super::conversation::{Body, Gate, Halt, Session, Taken, Turn};
 use super::error::SessionError;
@@ -43,6 +43,7 @@ impl Session {
                 }
                 continue;
             }
+            self.deliver_local(turn.to_client);
             let header = match FrameHeader::frontend(rest) {
                 Ok(Some(header)) => header,
                 Ok(None) => break Halt::More,
@@ -78,8 +79,8 @@ impl Session {
         }
         let linked = turn.facts.is_some();
         match header.tag {
-            b'S' => self.sync(turn),
-            b'H' => self.flush(),
+            b'S' => self.sync(turn, header),
+            b'H' => self.flush(turn, header),
             b'd' if self.inflight.is_empty() => Act::Drop,
             b'd' => Act::Pass,
             b'c' | b'f' => self.copy_end(turn),
@@ -159,8 +160,11 @@ impl Session {
         Act::Drop
     }
 
-    fn sync(&mut self, turn: &mut Turn<'_>) -> Act {
+    fn sync(&mut self, turn: &mut Turn<'_>, header: FrameHeader) -> Act {
         if turn.facts.is_none() {
+            if header.wire_len > HEADER_LEN {
+                return Act::Stop(Halt::NeedServer); // malformed: PostgreSQL's to answer (R91)
+            }
             // Nothing was sent, so PostgreSQL would only say that it is idle.
             self.segment += 1;
             let status = self.tx;
@@ -190,7 +194,13 @@ impl Session {
     }
 
     /// A Flush matters only inside an open batch; elsewhere the server has flushed already (R36).
-    fn flush(&mut self) -> Act {
+    fn flush(&mut self, turn: &mut Turn<'_>, header: FrameHeader) -> Act {
+        if header.wire_len > HEADER_LEN && !self.inflight.copy().is_in() {
+            if turn.facts.is_none() {
+                return Act::Stop(Halt::NeedServer);
+            }
+            return self.refuse(turn, PgError::error(SqlState::PROTOCOL_VIOLATION, "invalid message format"));
+        }
         if self.inflight.is_batch_open() && !self.inflight.copy().is_in() {
             self.inflight.flushed();
             return Act::Pass;

@@ -126,6 +126,12 @@ impl Session {
         if ends_entry {
             self.failed(&head, facts);
         }
+        if let Why::Named(id) = head.why
+            && error.code == SqlState::FEATURE_NOT_SUPPORTED
+        {
+            // "cached plan must not change result type": parsed anew by whoever binds it next (C6).
+            facts.statements.spoil(id);
+        }
         for owed in &dropped {
             self.skipped(owed, facts);
         }
@@ -135,8 +141,9 @@ impl Session {
                 turn.to_client.own(|out| ours.put(out));
                 Ok(false)
             }
-            Why::Evict => Err(Misfit(b'E').into()),
+            Why::Evict | Why::CloseStale(_) => Err(Misfit(b'E').into()),
             Why::Client
+            | Why::Named(_)
             | Why::ClientQuery
             | Why::NamedParse
             | Why::UnnamedParse

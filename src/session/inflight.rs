@@ -47,6 +47,10 @@ pub enum Kind {
 pub enum Why {
     /// The client asked; pass the reply on.
     Client,
+    /// The client's Bind or Describe of the statement with this number.
+    Named(u64),
+    /// Our own Close of the statement with this number, whose plan had gone stale.
+    CloseStale(u64),
     /// The client's simple query, which also ends the unnamed statement.
     ClientQuery,
     /// The client's Parse of a named statement, sent under the pooler's name.
@@ -75,14 +79,18 @@ impl Why {
     /// Whether replies reach the client.
     const fn forwards(&self) -> bool {
         match self {
-            Self::Client | Self::ClientQuery | Self::NamedParse | Self::UnnamedParse | Self::UnnamedClose => {
-                true
-            }
+            Self::Client
+            | Self::Named(_)
+            | Self::ClientQuery
+            | Self::NamedParse
+            | Self::UnnamedParse
+            | Self::UnnamedClose => true,
             Self::LocalParse
             | Self::LocalClose
             | Self::Prepare
             | Self::PrepareUnnamed
             | Self::Evict
+            | Self::CloseStale(_)
             | Self::Own
             | Self::Refuse(_) => false,
         }
@@ -145,6 +153,10 @@ pub struct InFlight {
     copy: CopyState,
     skipping: bool,
     batch_open: bool,
+    /// How many Syncs the doubtful entry stands for.
+    maybe_syncs: usize,
+    /// How many `Z` have come since it was at the head.
+    ready_seen: usize,
 }
 
 impl InFlight {
@@ -165,6 +177,7 @@ impl InFlight {
             | Kind::Execute
             | Kind::Close => self.batch_open |= !why.is_local(),
         }
+        self.maybe_syncs += usize::from(kind == Kind::MaybeSync);
         if kind == Kind::MaybeSync && self.queue.back().is_some_and(|last| last.kind == Kind::MaybeSync) {
             return;
         }
@@ -245,6 +258,7 @@ impl InFlight {
     pub fn on_reply(&mut self, tag: u8) -> Result<Fit, Misfit> {
         if !self.is_certain() {
             if tag == b'Z' {
+                self.count_ready();
                 return Ok(Fit { forward: true, done: None });
             }
             self.settle();
@@ -301,11 +315,22 @@ impl InFlight {
         Ok(head)
     }
 
+    /// As many `Z` as there were Syncs: all of them were answered, and nothing is doubtful any more.
+    fn count_ready(&mut self) {
+        self.ready_seen += 1;
+        let is_sync = |owed: &&Owed| matches!(owed.kind, Kind::Sync | Kind::MaybeSync);
+        let entries = self.queue.iter().take_while(is_sync).count();
+        if self.ready_seen >= self.maybe_syncs + entries - 1 {
+            self.settle();
+        }
+    }
+
     /// A reply other than `Z` fixes the position: the Syncs before the first other entry are settled.
     fn settle(&mut self) {
         while self.queue.front().is_some_and(|owed| matches!(owed.kind, Kind::Sync | Kind::MaybeSync)) {
             self.queue.pop_front();
         }
+        (self.maybe_syncs, self.ready_seen) = (0, 0);
     }
 
     /// `G`: Syncs that were sent already may be swallowed.
@@ -315,6 +340,7 @@ impl InFlight {
         self.queue.retain_mut(|owed| {
             if owed.kind == Kind::Sync {
                 owed.kind = Kind::MaybeSync;
+                self.maybe_syncs += 1;
             }
             let repeated = previous_maybe && owed.kind == Kind::MaybeSync;
             previous_maybe = owed.kind == Kind::MaybeSync;
@@ -327,6 +353,7 @@ impl InFlight {
         let ends_in = self.copy.is_in() && tag != b'c';
         if ends_in {
             self.queue.retain(|owed| owed.kind != Kind::MaybeSync);
+            self.maybe_syncs = 0;
         }
         if ends_in || self.copy == CopyState::Out {
             self.copy = CopyState::None;

@@ -4,6 +4,7 @@
 //! Read `conversation` first, then the two directions `from_client` and `from_server`, then `inflight`, on which
 //! all of it rests.
 
+mod catalog;
 mod conversation;
 mod error;
 mod extended;
@@ -19,6 +20,7 @@ mod statements;
 mod tests;
 mod unnamed;
 
+pub use catalog::{Catalog, Statement};
 pub use conversation::{Halt, Rules, ServerFacts, Session, Taken, Tally, Turn};
 pub use error::SessionError;
 pub use inflight::{CopyState, Fit, InFlight, Kind, Misfit, Owed, Why};
@@ -26,5 +28,5 @@ pub use leaving::Leave;
 pub use outbox::Outbox;
 pub use params::{ParamSet, TrackedNames};
 pub use quiescent::Quiescent;
-pub use statements::{Catalog, ClientStatements, Lookup, ServerStatements, Statement};
+pub use statements::{ClientStatements, Lookup, ServerStatements};
 pub use unnamed::Unnamed;

@@ -3,126 +3,17 @@
 //! A record changes when the server answers, not when the request is sent (R52). What was sent but not answered
 //! stands in a queue beside the record; a question that depends on an answer from an earlier segment (one that a
 //! Sync has ended) is answered with [`Lookup::Wait`].
-//!
-//! A statement is shared by text and parameter types within one pool, that is one database and one role. Search
-//! path and row security in force are compared by PostgreSQL itself, which plans again when they differ (S32).
 
-use std::borrow::Borrow;
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::hash::{Hash, Hasher};
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
+
+use super::catalog::Statement;
 
 /// Names one client may have at once; a client that needs more leaks them.
 pub(super) const MAX_CLIENT_STATEMENTS: usize = 65_536;
 
 /// Bytes of a statement name that count; PostgreSQL's own tables cut at NAMEDATALEN - 1.
 const NAME_LEN: usize = 63;
-
-/// One statement text with its parameter types, prepared under one name wherever it is needed.
-#[derive(Debug)]
-pub struct Statement {
-    id: u64,
-    server_name: Box<[u8]>,
-    rest: Box<[u8]>,
-}
-
-impl Statement {
-    /// The pooler's name for it on servers.
-    pub fn server_name(&self) -> &[u8] {
-        &self.server_name
-    }
-
-    /// Text and types as in a Parse behind the name.
-    pub fn rest(&self) -> &[u8] {
-        &self.rest
-    }
-}
-
-struct ByText(Rc<Statement>);
-
-impl Borrow<[u8]> for ByText {
-    fn borrow(&self) -> &[u8] {
-        &self.0.rest
-    }
-}
-
-impl Hash for ByText {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.rest.hash(state);
-    }
-}
-
-impl PartialEq for ByText {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.rest == other.0.rest
-    }
-}
-
-impl Eq for ByText {}
-
-/// All statements of one pool, each text once.
-#[derive(Default)]
-pub struct Catalog {
-    statements: HashSet<ByText>,
-    last_id: u64,
-    sweep_at: usize,
-}
-
-impl Catalog {
-    /// The statement of this text, made if new.
-    pub fn intern(&mut self, rest: &[u8]) -> Rc<Statement> {
-        if let Some(known) = self.statements.get(rest) {
-            return Rc::clone(&known.0);
-        }
-        self.sweep();
-        let id = self.next_id();
-        let server_name = format!("pooler_{id}").into_bytes().into();
-        let statement = Rc::new(Statement { id, server_name, rest: rest.into() });
-        self.statements.insert(ByText(Rc::clone(&statement)));
-        statement
-    }
-
-    /// A statement whose text was too large to keep: it exists on one server only.
-    pub fn private(&mut self) -> Rc<Statement> {
-        let id = self.next_id();
-        Rc::new(Statement {
-            id,
-            server_name: format!("pooler_{id}").into_bytes().into(),
-            rest: Box::default(),
-        })
-    }
-
-    /// A number never given before in this pool.
-    pub fn next_id(&mut self) -> u64 {
-        self.last_id += 1;
-        self.last_id
-    }
-
-    /// Forgets what no client and no server refers to, whenever the number has doubled since the last time.
-    fn sweep(&mut self) {
-        const SMALLEST_SWEEP: usize = 256;
-        if self.statements.len() >= self.sweep_at.max(SMALLEST_SWEEP) {
-            self.statements.retain(|s| Rc::strong_count(&s.0) > 1);
-            self.sweep_at = self.statements.len() * 2;
-        }
-    }
-
-    /// Statements known.
-    pub fn len(&self) -> usize {
-        self.statements.len()
-    }
-
-    /// Whether none is known.
-    pub fn is_empty(&self) -> bool {
-        self.statements.is_empty()
-    }
-}
-
-impl std::fmt::Debug for Catalog {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Catalog").field("statements", &self.statements.len()).finish_non_exhaustive()
-    }
-}
 
 /// Answer to "does it exist?" while replies are still owed.
 #[derive(Debug)]
@@ -216,6 +107,7 @@ pub struct ServerStatements {
     ready: HashMap<u64, Slot>,
     parsing: VecDeque<(Rc<Statement>, u64)>,
     closing: VecDeque<u64>,
+    stale: Vec<u64>,
     clock: u64,
 }
 
@@ -229,7 +121,7 @@ struct Slot {
 impl Slot {
     /// A statement whose text was not kept cannot come back, so it does not go either.
     fn may_go(&self, since: u64) -> bool {
-        !self.closing && self.used <= since && !self.statement.rest.is_empty()
+        !self.closing && self.used <= since && !self.statement.rest().is_empty()
     }
 }
 
@@ -237,11 +129,11 @@ impl ServerStatements {
     /// Whether the server has a statement at this point of the stream; marks it used.
     pub fn find(&mut self, statement: &Statement, segment: u64) -> Lookup<()> {
         self.clock += 1;
-        if let Some(slot) = self.ready.get_mut(&statement.id) {
+        if let Some(slot) = self.ready.get_mut(&statement.id()) {
             slot.used = self.clock;
             return if slot.closing { Lookup::Wait } else { Lookup::Found(()) };
         }
-        match self.parsing.iter().rev().find(|(sent, _)| sent.id == statement.id) {
+        match self.parsing.iter().rev().find(|(sent, _)| sent.id() == statement.id()) {
             Some((_, sent_in)) if *sent_in == segment => Lookup::Found(()),
             Some(_) => Lookup::Wait,
             None => Lookup::Missing,
@@ -258,7 +150,7 @@ impl ServerStatements {
         if let Some((statement, _)) = self.parsing.pop_front() {
             self.clock += 1;
             let slot = Slot { used: self.clock, closing: false, statement };
-            self.ready.insert(slot.statement.id, slot);
+            self.ready.insert(slot.statement.id(), slot);
         }
     }
 
@@ -275,7 +167,7 @@ impl ServerStatements {
         }
         let oldest = self.ready.values_mut().filter(|s| s.may_go(since)).min_by_key(|s| s.used)?;
         oldest.closing = true;
-        self.closing.push_back(oldest.statement.id);
+        self.closing.push_back(oldest.statement.id());
         Some(Rc::clone(&oldest.statement))
     }
 
@@ -293,6 +185,26 @@ impl ServerStatements {
         }
     }
 
+    /// A statement's plan cannot be used any more: it has to be closed before it is parsed again.
+    pub fn spoil(&mut self, id: u64) {
+        if self.ready.get(&id).is_some_and(|slot| !slot.closing) {
+            self.ready.remove(&id);
+            self.stale.push(id);
+        }
+    }
+
+    /// Whether a statement has to be closed first; whoever asks will do it.
+    pub fn take_stale(&mut self, id: u64) -> bool {
+        let before = self.stale.len();
+        self.stale.retain(|&known| known != id);
+        self.stale.len() < before
+    }
+
+    /// The Close of a spoiled statement was skipped.
+    pub fn keep_stale(&mut self, id: u64) {
+        self.stale.push(id);
+    }
+
     /// A point in the order of uses, for [`ServerStatements::evict`].
     pub const fn mark(&self) -> u64 {
         self.clock
@@ -302,6 +214,7 @@ impl ServerStatements {
     pub fn clear(&mut self) {
         self.ready.clear();
         self.closing.clear();
+        self.stale.clear();
     }
 
     /// Statements the server has.
@@ -318,6 +231,7 @@ impl ServerStatements {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::Catalog;
 
     #[test]
     fn r52_a_name_exists_when_the_server_has_answered_and_not_before() {
@@ -355,7 +269,7 @@ mod tests {
         }
         assert!(matches!(server.find(&all[0], 2), Lookup::Found(())));
         let mark = server.mark();
-        assert_eq!(server.evict(2, mark).map(|s| s.id), Some(all[1].id));
+        assert_eq!(server.evict(2, mark).map(|s| s.id()), Some(all[1].id()));
         assert!(server.evict(2, mark).is_none(), "one beyond the limit, one goes");
         assert!(matches!(server.find(&all[1], 2), Lookup::Wait));
         server.revoke_close();
@@ -363,14 +277,5 @@ mod tests {
         assert!(server.evict(2, mark).is_some());
         server.confirm_close();
         assert_eq!(server.len(), 2);
-    }
-
-    #[test]
-    fn the_catalog_forgets_what_nobody_uses() {
-        let mut catalog = Catalog::default();
-        for i in 0..100_000u32 {
-            drop(catalog.intern(&i.to_be_bytes()));
-        }
-        assert!(catalog.len() <= 512, "{}", catalog.len());
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use tokio::sync::oneshot;
+pub(super) use tokio::sync::{mpsc, oneshot};
 
 use crate::client::Authenticated;
 use crate::config::Config;

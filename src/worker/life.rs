@@ -3,13 +3,12 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime};
-
-use tokio::sync::oneshot;
+use std::time::SystemTime;
 
 use super::homes::server_user;
-use super::inbox::{Migrant, ToWorker};
+use super::inbox::{Migrant, ToWorker, oneshot};
 use super::state::{Standing, Worker};
+use super::words::{client_params, first_server, put_welcome, say_goodbye};
 use crate::admin::{self, ConsoleIdentity};
 use crate::client::{
     Authenticated, ClientEntry, ClientState, GreetEnv, Greeting, Identity, LoginEnd, LoginEnv, Origin, Relay,
@@ -17,13 +16,9 @@ use crate::client::{
 };
 use crate::metrics::ErrorClass;
 use crate::net::{Detached, Endpoint, Stream, clock, rt};
-use crate::pool::CheckoutError;
-use crate::proto::{PgError, SqlState, TxStatus, put_backend_key, put_parameter_status, put_ready};
+use crate::proto::{PgError, SqlState};
 use crate::server::{Home, ProvenSecrets};
-use crate::session::{ParamSet, Session};
-
-/// Longest time a client may take to accept its last message.
-const GOODBYE_TIME: Duration = Duration::from_secs(2);
+use crate::session::Session;
 
 /// Counts a client connection against the process and the worker, however it ends.
 struct Counted(Rc<Worker>);
@@ -353,57 +348,4 @@ impl Worker {
             }
         }
     }
-}
-
-/// Waits until the pool knows what to tell new clients: until one server has logged in.
-async fn first_server(home: &Rc<Home>) -> Result<(), CheckoutError> {
-    if home.welcome.borrow().is_some() {
-        return Ok(());
-    }
-    let mut lease = home.pool.checkout(clock::now()).await?;
-    let session = Session::new(home.settings.borrow().rules, ParamSet::default());
-    if let Some(evidence) = session.release_after_end(0, usize::from(lease.stream.has_unread())) {
-        lease.watch();
-        lease.release(evidence, clock::now());
-    }
-    Ok(())
-}
-
-/// The client's own startup values over what the servers of the pool report.
-fn client_params(home: &Home, startup: &[(String, String)]) -> ParamSet {
-    let mut params = ParamSet::default();
-    for (name, value) in startup {
-        if let Some(index) = home.names.index(name.as_bytes()) {
-            params.set(index, value.as_bytes());
-        }
-    }
-    if let Some(welcome) = &*home.welcome.borrow() {
-        params.fill_from(&welcome.followed);
-    }
-    params
-}
-
-fn put_welcome(out: &mut Vec<u8>, home: &Home, params: &ParamSet, key: (i32, i32)) {
-    if let Some(welcome) = &*home.welcome.borrow() {
-        for (name, value) in &welcome.reported {
-            let own = home.names.index(name).and_then(|index| params.value(index));
-            put_parameter_status(out, name, own.unwrap_or(value));
-        }
-    }
-    put_backend_key(out, key.0, key.1);
-    put_ready(out, TxStatus::Idle);
-}
-
-/// Sends what is left to say, within a bound, and closes.
-async fn say_goodbye(stream: &mut Stream, mut last: Vec<u8>, error: Option<PgError>) {
-    if let Some(error) = error {
-        error.put(&mut last);
-    }
-    let deadline: Instant = clock::now() + GOODBYE_TIME;
-    let _ = rt::timeout_at(deadline, async {
-        stream.write_all(&last).await?;
-        stream.flush().await?;
-        stream.shutdown().await
-    })
-    .await;
 }

@@ -3,7 +3,7 @@
 //! Owns: which client, pool and server live on this thread, and the tasks that serve them. Does not know: the
 //! protocol.
 //!
-//! Reading order: `state` (what a worker owns), `life` (a client from socket to farewell), `homes` (pools from the
+//! Reading order: `state` (what a worker owns), `life` and `words` (a client from socket to farewell), `homes` (pools from the
 //! configuration), `janitor` (servers opened and closed), `tick`, `inbox` and `orders`, `report`.
 
 mod homes;
@@ -14,6 +14,7 @@ mod orders;
 mod report;
 mod state;
 mod tick;
+mod words;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -24,8 +25,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 use std::thread::JoinHandle;
 
-use tokio::sync::mpsc;
-
 pub use inbox::{Drain, INBOX_BOUND, Migrant, ToWorker};
 
 use crate::admin::AdminHandle;
@@ -34,6 +33,7 @@ use crate::client::{Door, warm_verifiers};
 use crate::config::Config;
 use crate::net::{TlsContext, clock, rt};
 use crate::session::TrackedNames;
+use inbox::mpsc;
 use state::{Shared, Standing, Worker};
 
 /// Most workers: their number has one byte of a cancel key.

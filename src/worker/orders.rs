@@ -3,9 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
-
-use super::inbox::{Drain, ToWorker};
+use super::inbox::{Drain, ToWorker, mpsc, oneshot};
 use super::state::{Standing, Worker};
 use crate::client::EndOrder;
 use crate::metrics::ErrorClass;

@@ -8,9 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
 
-use tokio::sync::mpsc;
-
-use super::inbox::{Drain, ToWorker};
+use super::inbox::{Drain, ToWorker, mpsc};
 use crate::admin::AdminHandle;
 use crate::auth::AuthSeed;
 use crate::client::{ClientEntry, Door, EndOrder, Scratch, VerifierCache};

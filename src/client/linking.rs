@@ -1,0 +1,142 @@
+//! How a relay gets its server and gives it back.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use super::ended::Ended;
+use super::relay::{Link, Relay, Stall, gone, turn};
+use super::wire::{Outboxes, consume, send};
+use crate::net::{Stream, clock, rt};
+use crate::pool::{CheckoutError, Lease, RetireReason};
+use crate::proto::{FrameHeader, PgError, SqlState};
+use crate::server::{Left, ServerConn, give_back, wind_down};
+use crate::session::{ParamSet, Session, SessionError};
+
+impl Relay {
+    pub(super) fn poll_checkout(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        out: &mut Outboxes,
+    ) -> Result<bool, Ended> {
+        let Some(checkout) = &mut self.checkout else { return Ok(false) };
+        let outcome = Pin::new(&mut *checkout).poll(cx);
+        let since = checkout.since();
+        self.entry.waiter.set(checkout.waiter_id());
+        let Poll::Ready(outcome) = outcome else { return Ok(false) };
+        self.checkout = None;
+        self.entry.waiter.set(None);
+        self.stall = Stall::None;
+        match outcome {
+            Ok(lease) => self.link_to(cx, now, out, lease, since)?,
+            Err(error) => {
+                let mut carry = std::mem::take(&mut self.carry);
+                let taken = self.refuse(cx, out, &carry, &error)?;
+                consume(&mut carry, taken);
+                self.carry = carry;
+            }
+        }
+        self.retry = true;
+        Ok(true)
+    }
+
+    pub(super) fn link_to(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        out: &mut Outboxes,
+        lease: Lease<ServerConn>,
+        since: Instant,
+    ) -> Result<(), Ended> {
+        lease.linked_to(self.entry.id, clock::wall());
+        self.entry.server.replace(Some(Rc::clone(&lease.entry)));
+        {
+            let mut counters = self.home.counters.borrow_mut();
+            counters.assignments += 1;
+            let waited = now.saturating_duration_since(since).as_micros();
+            counters.wait_us += u64::try_from(waited).unwrap_or(u64::MAX);
+        }
+        let mut link = Link { lease, unread: Vec::new(), unsent: Vec::new(), mute: false };
+        out.clear();
+        {
+            let mut catalog = self.home.catalog.borrow_mut();
+            self.session.link(&mut turn(now, Some(&mut link.lease), &mut catalog, &self.home, out));
+        }
+        self.link = Some(link);
+        self.send_both(cx, out, &[])
+    }
+
+    /// No server could be had for the message at the front of `input`: answers its batch once (R25, R97).
+    pub(super) fn refuse(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut Outboxes,
+        input: &[u8],
+        error: &CheckoutError,
+    ) -> Result<usize, Ended> {
+        let told = match error {
+            CheckoutError::Canceled => {
+                PgError::error(SqlState::QUERY_CANCELED, "canceling statement due to user request")
+            }
+            CheckoutError::Closed | CheckoutError::Failed(_) => {
+                return Err(Ended::Refused(error.for_client()));
+            }
+            CheckoutError::Timeout { .. } | CheckoutError::Refused(_) => {
+                self.home.counters.borrow_mut().error(crate::metrics::ErrorClass::WaitTimeout);
+                error.for_client()
+            }
+        };
+        let Ok(Some(header)) = FrameHeader::frontend(input) else { return Ok(0) };
+        out.clear();
+        let taken = self.session.refuse_batch(&told, header, input.len(), &mut out.to_client);
+        send(&mut self.stream, cx, &out.to_client, &[], &mut self.unsent).map_err(gone)?;
+        Ok(taken)
+    }
+
+    pub(super) fn release_if_possible(&mut self, now: Instant) {
+        // A server that was just lent for what waits in the carry is at rest too, but not done with.
+        let Some(link) = self.link.as_ref().filter(|_| !self.retry) else { return };
+        let unsent = link.unsent.len() + usize::from(link.lease.stream.has_unsent() || link.mute);
+        let unread = link.unread.len() + usize::from(link.lease.stream.has_unread());
+        let Some(evidence) = self.session.try_release(unsent, unread) else { return };
+        let Some(Link { mut lease, .. }) = self.link.take() else { return };
+        self.session.unlink();
+        self.entry.server.replace(None);
+        let settings = self.home.settings.borrow();
+        if lease.entry.cancels.get() > 0 || settings.reset_query.is_some() {
+            let rules = settings.rules;
+            drop(settings);
+            let home = Rc::clone(&self.home);
+            let fresh = Session::new(rules, ParamSet::default());
+            rt::spawn_local("give back", async move { give_back(&home, lease, fresh, evidence).await });
+        } else {
+            lease.unlinked();
+            lease.watch();
+            lease.release(evidence, now);
+        }
+    }
+
+    /// The end: hands the server to whoever brings it home, and the stream to whoever says goodbye.
+    pub fn finish(self, ended: &Ended) -> (Stream, Vec<u8>) {
+        let Self { stream, session, home, link, unsent, .. } = self;
+        self.entry.server.replace(None);
+        self.entry.running.set(false);
+        if let Some(Link { lease, unread, unsent, mute }) = link {
+            match ended {
+                Ended::ServerLost(_) => lease.retire(RetireReason::Crashed),
+                Ended::Session(error) if error.is_servers() => lease.retire(RetireReason::Crashed),
+                Ended::Session(SessionError::Parameter(_)) => lease.retire(RetireReason::InvalidParameter),
+                Ended::Session(_) | Ended::ClientGone(_) | Ended::Ordered(_) | Ended::Refused(_) => {
+                    let orderly = matches!(ended, Ended::Session(SessionError::ClientClosed));
+                    let unsent = unsent.len() + usize::from(mute);
+                    let reason = RetireReason::ClientGone;
+                    let left = Left { lease, session, unsent, unread, orderly, reason };
+                    rt::spawn_local("wind down", wind_down(home, left));
+                }
+            }
+        }
+        (stream, unsent)
+    }
+}

@@ -1,0 +1,134 @@
+//! Statement texts of one pool, each once.
+//!
+//! A statement is shared by text and parameter types within one pool, that is one database and one role. Search
+//! path and row security in force are compared by PostgreSQL itself, which plans again when they differ (S32).
+
+use std::borrow::Borrow;
+use std::collections::HashSet;
+use std::hash::{Hash, Hasher};
+use std::rc::Rc;
+
+/// One statement text with its parameter types, prepared under one name wherever it is needed.
+#[derive(Debug)]
+pub struct Statement {
+    id: u64,
+    server_name: Box<[u8]>,
+    rest: Box<[u8]>,
+}
+
+impl Statement {
+    /// Its number in the pool.
+    pub const fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The pooler's name for it on servers.
+    pub fn server_name(&self) -> &[u8] {
+        &self.server_name
+    }
+
+    /// Text and types as in a Parse behind the name.
+    pub fn rest(&self) -> &[u8] {
+        &self.rest
+    }
+}
+
+struct ByText(Rc<Statement>);
+
+impl Borrow<[u8]> for ByText {
+    fn borrow(&self) -> &[u8] {
+        &self.0.rest
+    }
+}
+
+impl Hash for ByText {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.rest.hash(state);
+    }
+}
+
+impl PartialEq for ByText {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.rest == other.0.rest
+    }
+}
+
+impl Eq for ByText {}
+
+/// All statements of one pool, each text once.
+#[derive(Default)]
+pub struct Catalog {
+    statements: HashSet<ByText>,
+    last_id: u64,
+    sweep_at: usize,
+}
+
+impl Catalog {
+    /// The statement of this text, made if new.
+    pub fn intern(&mut self, rest: &[u8]) -> Rc<Statement> {
+        if let Some(known) = self.statements.get(rest) {
+            return Rc::clone(&known.0);
+        }
+        self.sweep();
+        let id = self.next_id();
+        let server_name = format!("pooler_{id}").into_bytes().into();
+        let statement = Rc::new(Statement { id, server_name, rest: rest.into() });
+        self.statements.insert(ByText(Rc::clone(&statement)));
+        statement
+    }
+
+    /// A statement whose text was too large to keep: it exists on one server only.
+    pub fn private(&mut self) -> Rc<Statement> {
+        let id = self.next_id();
+        Rc::new(Statement {
+            id,
+            server_name: format!("pooler_{id}").into_bytes().into(),
+            rest: Box::default(),
+        })
+    }
+
+    /// A number never given before in this pool.
+    pub fn next_id(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
+    }
+
+    /// Forgets what no client and no server refers to, whenever the number has doubled since the last time.
+    fn sweep(&mut self) {
+        const SMALLEST_SWEEP: usize = 256;
+        if self.statements.len() >= self.sweep_at.max(SMALLEST_SWEEP) {
+            self.statements.retain(|s| Rc::strong_count(&s.0) > 1);
+            self.sweep_at = self.statements.len() * 2;
+        }
+    }
+
+    /// Statements known.
+    pub fn len(&self) -> usize {
+        self.statements.len()
+    }
+
+    /// Whether none is known.
+    pub fn is_empty(&self) -> bool {
+        self.statements.is_empty()
+    }
+}
+
+impl std::fmt::Debug for Catalog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Catalog").field("statements", &self.statements.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_catalog_forgets_what_nobody_uses() {
+        let mut catalog = Catalog::default();
+        for i in 0..100_000u32 {
+            drop(catalog.intern(&i.to_be_bytes()));
+        }
+        assert!(catalog.len() <= 512, "{}", catalog.len());
+    }
+}

@@ -1,0 +1,66 @@
+//! The first and the last words to a client.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use crate::net::{Stream, clock, rt};
+use crate::pool::CheckoutError;
+use crate::proto::{PgError, TxStatus, put_backend_key, put_parameter_status, put_ready};
+use crate::server::Home;
+use crate::session::{ParamSet, Session};
+
+/// Longest time a client may take to accept its last message.
+const GOODBYE_TIME: Duration = Duration::from_secs(2);
+
+/// Waits until the pool knows what to tell new clients: until one server has logged in.
+pub(super) async fn first_server(home: &Rc<Home>) -> Result<(), CheckoutError> {
+    if home.welcome.borrow().is_some() {
+        return Ok(());
+    }
+    let mut lease = home.pool.checkout(clock::now()).await?;
+    let session = Session::new(home.settings.borrow().rules, ParamSet::default());
+    if let Some(evidence) = session.release_after_end(0, usize::from(lease.stream.has_unread())) {
+        lease.watch();
+        lease.release(evidence, clock::now());
+    }
+    Ok(())
+}
+
+/// The client's own startup values over what the servers of the pool report.
+pub(super) fn client_params(home: &Home, startup: &[(String, String)]) -> ParamSet {
+    let mut params = ParamSet::default();
+    for (name, value) in startup {
+        if let Some(index) = home.names.index(name.as_bytes()) {
+            params.set(index, value.as_bytes());
+        }
+    }
+    if let Some(welcome) = &*home.welcome.borrow() {
+        params.fill_from(&welcome.followed);
+    }
+    params
+}
+
+pub(super) fn put_welcome(out: &mut Vec<u8>, home: &Home, params: &ParamSet, key: (i32, i32)) {
+    if let Some(welcome) = &*home.welcome.borrow() {
+        for (name, value) in &welcome.reported {
+            let own = home.names.index(name).and_then(|index| params.value(index));
+            put_parameter_status(out, name, own.unwrap_or(value));
+        }
+    }
+    put_backend_key(out, key.0, key.1);
+    put_ready(out, TxStatus::Idle);
+}
+
+/// Sends what is left to say, within a bound, and closes.
+pub(super) async fn say_goodbye(stream: &mut Stream, mut last: Vec<u8>, error: Option<PgError>) {
+    if let Some(error) = error {
+        error.put(&mut last);
+    }
+    let deadline: Instant = clock::now() + GOODBYE_TIME;
+    let _ = rt::timeout_at(deadline, async {
+        stream.write_all(&last).await?;
+        stream.flush().await?;
+        stream.shutdown().await
+    })
+    .await;
+}
