@@ -15,6 +15,9 @@ use super::raw::Raw;
 /// The binary under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_pooler");
 
+/// Lines of log that a failing test shows.
+const LOG_TAIL: usize = 60;
+
 /// A configuration in the making.
 #[derive(Debug, Clone)]
 pub struct PoolerConfig {
@@ -264,7 +267,14 @@ impl Drop for Pooler {
             guard.disarm();
         }
         if std::thread::panicking() {
-            eprintln!("--- log of the pooler ---\n{}", self.log());
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().collect();
+            let last = lines.len().saturating_sub(LOG_TAIL);
+            eprintln!(
+                "--- the last of {} lines of the pooler's log ---\n{}",
+                lines.len(),
+                lines[last..].join("\n")
+            );
         } else {
             self.assert_healthy();
         }

@@ -10,10 +10,10 @@ use super::common::raw::cancel;
 use super::common::{Login, Raw, Target, msg};
 
 /// A name, and what a client does under it.
-type Deed = (&'static str, fn(&mut Client) -> Outcome);
+pub type Deed = (&'static str, fn(&mut Client) -> Outcome);
 
 /// What a client may do; each name is counted, and a run in which one never happened proves nothing.
-pub const DEEDS: &[Deed] = &[
+const DEEDS: &[Deed] = &[
     ("simple", Client::simple),
     ("several", Client::several),
     ("failing", Client::failing),
@@ -29,6 +29,13 @@ pub const DEEDS: &[Deed] = &[
     ("cancelled", Client::cancelled),
     ("abandon", Client::abandon),
 ];
+
+/// All deeds, or those that `RIGHT_RECIPIENT_DEEDS` names: to find out which of them a fault needs.
+pub fn deeds() -> Vec<Deed> {
+    let wanted = std::env::var("RIGHT_RECIPIENT_DEEDS").ok();
+    let is_wanted = |name: &str| wanted.as_ref().is_none_or(|list| list.split(',').any(|w| w == name));
+    DEEDS.iter().copied().filter(|(name, _)| is_wanted(name)).collect()
+}
 
 /// What went wrong, for a human.
 type Outcome = Result<(), String>;
@@ -54,6 +61,7 @@ pub struct Client {
     target: Target,
     raw: Raw,
     prepared: BTreeMap<String, String>,
+    deeds: Vec<Deed>,
     /// What it has done so far.
     pub tally: Tally,
 }
@@ -76,13 +84,14 @@ impl Client {
             target: target.clone(),
             raw: login(target)?,
             prepared: BTreeMap::new(),
+            deeds: deeds(),
             tally: Tally::default(),
         })
     }
 
     /// Does one thing at random.
     pub fn step(&mut self) -> Outcome {
-        let (name, deed) = DEEDS[self.rng.random_range(0..DEEDS.len())];
+        let (name, deed) = self.deeds[self.rng.random_range(0..self.deeds.len())];
         deed(self).map_err(|e| format!("client {} statement {} ({name}): {e}", self.id, self.seq))?;
         *self.tally.deeds.entry(name).or_default() += 1;
         Ok(())
