@@ -24,7 +24,8 @@ impl Gate {
         self.0.1.notify_all();
     }
 
-    fn pass(&self) {
+    /// Waits until somebody has opened it.
+    pub fn wait(&self) {
         let mut open = lock(&self.0.0);
         while !*open {
             let woken = self.0.1.wait_timeout(open, Duration::from_mins(1));
@@ -49,6 +50,8 @@ pub enum Act {
     Send(Vec<u8>),
     /// Waits for the test.
     Pass(Gate),
+    /// Tells the test that the script has come this far.
+    Open(Gate),
     /// Closes in good order.
     Close,
     /// Closes with a reset.
@@ -184,7 +187,11 @@ impl Player {
                 Act::Serve => self.read_until(b'X', true),
                 Act::Send(bytes) => self.send(&bytes),
                 Act::Pass(gate) => {
-                    gate.pass();
+                    gate.wait();
+                    Some(())
+                }
+                Act::Open(gate) => {
+                    gate.open();
                     Some(())
                 }
                 Act::Close => self.close(),

@@ -1,8 +1,9 @@
 //! Small things about this machine: ports, users, bounded waiting, and the address of a server under test.
 
-use std::collections::HashSet;
 use std::net::TcpListener;
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -83,16 +84,18 @@ pub fn unprivileged() -> Command {
 }
 
 /// A TCP port nobody listens on. From below the range of outgoing connections, so that none of these can take it
-/// between now and the moment it is used; never the same twice in one process.
+/// between now and the moment it is used; never given to two tests, in this process or in another: the name of an
+/// abstract socket stands for the port and is held as long as this process lives.
 pub fn free_port() -> u16 {
-    static GIVEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
-    let mut given = lock(&GIVEN);
-    let given = given.get_or_insert_with(HashSet::new);
+    static HELD: Mutex<Vec<UnixListener>> = Mutex::new(Vec::new());
+    let mut held = lock(&HELD);
     let start = u16::try_from(std::process::id() % 1_500).unwrap() * 13;
     for step in 0..20_000_u16 {
         let port = 12_000 + (start + step) % 20_000;
-        if !given.contains(&port) && TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            given.insert(port);
+        let name = SocketAddr::from_abstract_name(format!("pooler-test-port-{port}")).unwrap();
+        let Ok(claim) = UnixListener::bind_addr(&name) else { continue };
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            held.push(claim);
             return port;
         }
     }
