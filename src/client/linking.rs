@@ -126,7 +126,8 @@ impl Relay {
         if let Some(Link { lease, unread, unsent, mute }) = link {
             match ended {
                 Ended::ServerLost(_) => lease.retire(RetireReason::Crashed),
-                Ended::Session(error) if error.is_servers() => lease.retire(RetireReason::Crashed),
+                Ended::Session(SessionError::ServerFatal(_)) => lease.retire(RetireReason::ServerClosed),
+                Ended::Session(error) if error.is_servers() => lease.retire(RetireReason::UnknownPacket),
                 Ended::Session(SessionError::Parameter(_)) => lease.retire(RetireReason::InvalidParameter),
                 Ended::Session(_) | Ended::ClientGone(_) | Ended::Ordered(_) | Ended::Refused(_) => {
                     let orderly = matches!(ended, Ended::Session(SessionError::ClientClosed));

@@ -108,9 +108,14 @@ impl ServerConn {
         Self { stream, facts, entry, alarm: Arc::new(alarm).into() }
     }
 
-    /// Lets the worker know if it speaks while nobody reads it. Call it before the lease is released.
+    /// Lets the worker know if it speaks while nobody reads it, or has spoken already. Call it before the lease is
+    /// released.
     pub fn watch(&mut self) -> Quiet {
-        self.stream.poll_quiet(&self.alarm)
+        let quiet = self.stream.poll_quiet(&self.alarm);
+        if quiet != Quiet::Silent {
+            self.alarm.wake_by_ref();
+        }
+        quiet
     }
 
     /// Notes that it works for a client from now on.

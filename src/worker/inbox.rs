@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 pub(super) use tokio::sync::{mpsc, oneshot};
 
+use super::state::ProcessCount;
 use crate::client::Authenticated;
 use crate::config::Config;
 use crate::metrics::WorkerSnapshot;
@@ -61,6 +62,8 @@ pub struct Migrant {
     pub authenticated: Authenticated,
     /// When it was accepted.
     pub connected_at: SystemTime,
+    /// Its place among the clients of the process.
+    pub(super) counted: ProcessCount,
 }
 
 /// How a worker empties itself. It answers on the channel that came along when it is empty.

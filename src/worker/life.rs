@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use super::homes::server_user;
 use super::inbox::{Migrant, ToWorker, oneshot};
-use super::state::{Standing, Worker};
+use super::state::{ProcessCount, Standing, Worker};
 use super::words::{client_params, first_server, put_welcome, say_goodbye};
 use crate::admin::{self, ConsoleIdentity};
 use crate::client::{
@@ -20,13 +20,12 @@ use crate::proto::{PgError, SqlState};
 use crate::server::{Home, ProvenSecrets};
 use crate::session::Session;
 
-/// Counts a client connection against the process and the worker, however it ends.
-struct Counted(Rc<Worker>);
+/// Takes a client off the worker's load, however its task ends.
+struct OnBoard(Rc<Worker>);
 
-impl Drop for Counted {
+impl Drop for OnBoard {
     fn drop(&mut self) {
         self.0.load.fetch_sub(1, Ordering::Relaxed);
-        self.0.shared.clients.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -47,8 +46,8 @@ impl Worker {
     /// A new connection. The acceptor has counted it for this worker; the process is counted here.
     pub(super) async fn serve_socket(self: Rc<Self>, socket: Detached) {
         let connected_at = clock::wall();
-        self.shared.clients.fetch_add(1, Ordering::Relaxed);
-        let counted = Counted(Rc::clone(&self));
+        let _on_board = OnBoard(Rc::clone(&self));
+        let counted = ProcessCount::new(&self.shared);
         let origin = Origin::from(socket.endpoint());
         let now = clock::now();
         let Ok(mut stream) = socket.attach() else { return };
@@ -96,19 +95,15 @@ impl Worker {
         }
         let Ok(socket) = stream.detach() else { return };
         let Some(inbox) = self.shared.inboxes.get(home_worker).cloned() else { return };
-        let migrant = Box::new(Migrant { socket, authenticated, connected_at });
-        // The count of the process goes along with the client; the other worker takes it over.
-        self.shared.clients.fetch_add(1, Ordering::Relaxed);
-        if inbox.send(ToWorker::Adopt(migrant)).await.is_err() {
-            self.shared.clients.fetch_sub(1, Ordering::Relaxed);
-        }
+        let migrant = Migrant { socket, authenticated, connected_at, counted };
+        let _ = inbox.send(ToWorker::Adopt(Box::new(migrant))).await;
     }
 
     /// A client that logged in elsewhere and lives here from now on.
     pub(super) async fn adopt(self: Rc<Self>, migrant: Migrant) {
         self.load.fetch_add(1, Ordering::Relaxed);
-        let counted = Counted(Rc::clone(&self));
-        let Migrant { socket, authenticated, connected_at } = migrant;
+        let _on_board = OnBoard(Rc::clone(&self));
+        let Migrant { socket, authenticated, connected_at, counted } = migrant;
         match socket.attach() {
             Ok(stream) => self.serve_client(stream, authenticated, connected_at, counted).await,
             Err(error) => tracing::warn!(%error, "client lost between workers"),
@@ -183,7 +178,7 @@ impl Worker {
         stream: Stream,
         authenticated: Authenticated,
         connected_at: SystemTime,
-        _counted: Counted,
+        _counted: ProcessCount,
     ) {
         let now = clock::now();
         let config = self.config();
@@ -262,7 +257,8 @@ impl Worker {
     ) {
         let began = clock::now();
         let _present = home.pool.client_present();
-        if let Err(error) = first_server(&home).await {
+        let limit = self.config.borrow().pacing.client_login_timeout;
+        if let Err(error) = first_server(&home, limit.map(|limit| began + limit)).await {
             tracing::info!(
                 client = entry.id,
                 user = entry.user,

@@ -37,6 +37,23 @@ impl Shared {
     }
 }
 
+/// One client connection counted against the process, however it ends. It moves with the client.
+pub(super) struct ProcessCount(Arc<Shared>);
+
+impl ProcessCount {
+    /// Counts one more.
+    pub(super) fn new(shared: &Arc<Shared>) -> Self {
+        shared.clients.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(shared))
+    }
+}
+
+impl Drop for ProcessCount {
+    fn drop(&mut self) {
+        self.0.clients.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// How a worker is on its way out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {

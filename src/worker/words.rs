@@ -12,12 +12,22 @@ use crate::session::{ParamSet, Session};
 /// Longest time a client may take to accept its last message.
 const GOODBYE_TIME: Duration = Duration::from_secs(2);
 
-/// Waits until the pool knows what to tell new clients: until one server has logged in.
-pub(super) async fn first_server(home: &Rc<Home>) -> Result<(), CheckoutError> {
+/// Waits until the pool knows what to tell new clients: until one server has logged in. The deadline is that of
+/// the login (R107).
+pub(super) async fn first_server(home: &Rc<Home>, deadline: Option<Instant>) -> Result<(), CheckoutError> {
     if home.welcome.borrow().is_some() {
         return Ok(());
     }
-    let mut lease = home.pool.checkout(clock::now()).await?;
+    let checkout = home.pool.checkout(clock::now());
+    let since = checkout.since();
+    let outcome = match deadline {
+        None => Ok(checkout.await),
+        Some(deadline) => rt::timeout_at(deadline, checkout).await,
+    };
+    let mut lease = outcome.unwrap_or_else(|_elapsed| {
+        let waited = clock::now().saturating_duration_since(since);
+        Err(CheckoutError::Timeout { waited, last_failure: None })
+    })?;
     let session = Session::new(home.settings.borrow().rules, ParamSet::default());
     if let Some(evidence) = session.release_after_end(0, usize::from(lease.stream.has_unread())) {
         lease.watch();

@@ -145,7 +145,6 @@ fn r27_r30_early_syncs_in_copy_in_are_voided_by_success_and_doubtful_after_failu
 
     let mut talk = Talk::transaction();
     talk.client(&copy);
-<<<<<<< HEAD:src/session/tests/rules.rs
     let failed = [replies("12G"), error(*b"P0001"), replies("Z")].concat();
     assert_eq!(talk.server(&failed), "1 2 G E(P0001) Z(I)");
     assert!(talk.at_rest(), "b37: as many Z as Syncs, so none was swallowed");
@@ -154,13 +153,6 @@ fn r27_r30_early_syncs_in_copy_in_are_voided_by_success_and_doubtful_after_failu
     talk.client(&copy);
     talk.client(&message(b'd', b"x\n"));
     assert_eq!(talk.server(&[replies("12G"), error(*b"22P02")].concat()), "1 2 G E(22P02)");
-=======
-    assert_eq!(
-        talk.server(&[replies("12G"), error(*b"P0001"), replies("Z")].concat()),
-        "1 2 G E(P0001) Z(I)"
-    );
-    assert!(!talk.at_rest(), "b37: who can tell");
->>>>>>> harness:src/session/tests.rs
     talk.client(&all(&[message(b'c', b""), sync()]));
     assert_eq!(talk.server(&replies("Z")), "Z(I)");
     assert!(!talk.at_rest(), "one Z for two Syncs: which of them was answered?");
