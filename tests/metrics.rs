@@ -136,7 +136,7 @@ fn s47_f75_names_from_clients_make_no_labels_of_their_own() {
     }
     let page = endpoint.get("/metrics");
     assert!(!page.contains("pooler_fake"), "{page}");
-    assert!(page.lines().count() < before + 150, "{} lines before, then\n{page}", before);
+    assert!(page.lines().count() < before + 150, "{before} lines before, then\n{page}");
 }
 
 #[test]

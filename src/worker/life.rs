@@ -306,7 +306,9 @@ impl Worker {
                 "closing because: {ended} (age={age}s)"
             );
         }
-        say_goodbye(&mut stream, unsent, ended.for_client()).await;
+        if let Some(unsent) = unsent {
+            say_goodbye(&mut stream, unsent, ended.for_client()).await;
+        }
     }
 
     /// A cancel request goes to the worker that gave out its key; an unknown key is dropped without a word (S38).
