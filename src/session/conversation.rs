@@ -6,7 +6,6 @@
 use std::time::Instant;
 
 use crate::config::PoolMode;
-use crate::metrics::Counters;
 use crate::proto::{FrameHeader, PgError, SqlState, TxStatus, put_bound_query, put_ready};
 
 use super::catalog::Catalog;
@@ -16,6 +15,7 @@ use super::outbox::Outbox;
 use super::params::{ParamSet, TrackedNames, set_config_sql};
 use super::quiescent::Quiescent;
 use super::statements::{ClientStatements, ServerStatements};
+use super::tally::Tally;
 use super::unnamed::Unnamed;
 
 /// What is true of one backend beyond a lease.
@@ -74,44 +74,6 @@ pub enum Halt {
     Wait,
     /// The conversation is over.
     End(SessionError),
-}
-
-/// What a client did, counted during a lease and published when it ends.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// See [`crate::metrics::Counters`] for these.
-    pub xacts: u64,
-    /// Requests.
-    pub queries: u64,
-    /// Bytes from the client.
-    pub client_bytes: u64,
-    /// Bytes from the server.
-    pub server_bytes: u64,
-    /// Microseconds in transactions.
-    pub xact_us: u64,
-    /// Microseconds in requests.
-    pub query_us: u64,
-    /// Named Parses of the client.
-    pub client_parses: u64,
-    /// Parses sent for tracked statements.
-    pub server_parses: u64,
-    /// Binds of tracked statements.
-    pub binds: u64,
-}
-
-impl Tally {
-    /// Adds what was counted to the pool's numbers.
-    pub const fn publish(&self, counters: &mut Counters) {
-        counters.xacts += self.xacts;
-        counters.queries += self.queries;
-        counters.client_bytes += self.client_bytes;
-        counters.server_bytes += self.server_bytes;
-        counters.xact_us += self.xact_us;
-        counters.query_us += self.query_us;
-        counters.client_parses += self.client_parses;
-        counters.server_parses += self.server_parses;
-        counters.binds += self.binds;
-    }
 }
 
 /// The rest of a message that is passed or dropped as it arrives.

@@ -16,12 +16,13 @@ mod outbox;
 mod params;
 mod quiescent;
 mod statements;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod unnamed;
 
 pub use catalog::{Catalog, Statement};
-pub use conversation::{Halt, Rules, ServerFacts, Session, Taken, Tally, Turn};
+pub use conversation::{Halt, Rules, ServerFacts, Session, Taken, Turn};
 pub use error::SessionError;
 pub use inflight::{CopyState, Fit, InFlight, Kind, Misfit, Owed, Why};
 pub use leaving::Leave;
@@ -29,4 +30,5 @@ pub use outbox::Outbox;
 pub use params::{ParamSet, TrackedNames};
 pub use quiescent::Quiescent;
 pub use statements::{ClientStatements, Lookup, ServerStatements};
+pub use tally::Tally;
 pub use unnamed::Unnamed;
