@@ -81,6 +81,8 @@ impl FakeServer {
         std::thread::spawn(move || {
             let mut next = 0;
             for stream in listener.incoming().flatten() {
+                // Without this the kernel would hold a small message back until the last one is acknowledged.
+                let _ = stream.set_nodelay(true);
                 let mut player = Player { stream, seen: Arc::clone(&seen) };
                 match player.first_packet() {
                     Some(80_877_102) => {
