@@ -119,8 +119,11 @@ impl Relay {
     }
 
     /// The end: hands the server to whoever brings it home, and the stream to whoever says goodbye.
-    pub fn finish(self, ended: &Ended) -> (Stream, Vec<u8>) {
+    ///
+    /// Nothing more may be said to a client that was left in the middle of a message: `None` instead of its buffer.
+    pub fn finish(self, ended: &Ended) -> (Stream, Option<Vec<u8>>) {
         let Self { stream, session, home, link, unsent, .. } = self;
+        let last = (!session.is_mid_reply()).then_some(unsent);
         self.entry.server.replace(None);
         self.entry.running.set(false);
         if let Some(Link { lease, unread, unsent, mute }) = link {
@@ -128,6 +131,9 @@ impl Relay {
                 Ended::ServerLost(_) => lease.retire(RetireReason::Crashed),
                 Ended::Session(SessionError::ServerFatal(_)) => lease.retire(RetireReason::ServerClosed),
                 Ended::Session(error) if error.is_servers() => lease.retire(RetireReason::UnknownPacket),
+                Ended::Session(SessionError::BlockInStatementMode) => {
+                    lease.retire(RetireReason::BlockInStatementMode);
+                }
                 Ended::Session(SessionError::Parameter(_)) => lease.retire(RetireReason::InvalidParameter),
                 Ended::Session(_) | Ended::ClientGone(_) | Ended::Ordered(_) | Ended::Refused(_) => {
                     let orderly = matches!(ended, Ended::Session(SessionError::ClientClosed));
@@ -138,6 +144,6 @@ impl Relay {
                 }
             }
         }
-        (stream, unsent)
+        (stream, last)
     }
 }

@@ -152,21 +152,21 @@ impl Relay {
             Poll::Ready(Err(error)) => return Err(Ended::ServerLost(Some(error))),
         };
         let arrived = scratch.read.get(..n).unwrap_or_default();
-        if link.unread.is_empty() {
-            let taken = self.take_from_server(cx, now, &mut scratch.out, arrived)?;
-            let rest = arrived.get(taken..).unwrap_or_default();
-            if let Some(link) = &mut self.link {
-                link.unread.extend_from_slice(rest);
-            }
+        let mut unread = std::mem::take(&mut link.unread);
+        let (taken, outcome) = if unread.is_empty() {
+            let (taken, outcome) = self.take_from_server(cx, now, &mut scratch.out, arrived);
+            unread.extend_from_slice(arrived.get(taken..).unwrap_or_default());
+            (0, outcome)
         } else {
-            let mut unread = std::mem::take(&mut link.unread);
             unread.extend_from_slice(arrived);
-            let taken = self.take_from_server(cx, now, &mut scratch.out, &unread)?;
-            consume(&mut unread, taken);
-            if let Some(link) = &mut self.link {
-                link.unread = unread;
-            }
+            self.take_from_server(cx, now, &mut scratch.out, &unread)
+        };
+        consume(&mut unread, taken);
+        // Whatever becomes of the client, the server's position is not lost.
+        if let Some(link) = &mut self.link {
+            link.unread = unread;
         }
+        outcome?;
         self.retry |= self.stall == Stall::Replies;
         Ok(true)
     }
@@ -177,19 +177,20 @@ impl Relay {
         now: Instant,
         out: &mut Outboxes,
         input: &[u8],
-    ) -> Result<usize, Ended> {
-        let Some(link) = &mut self.link else { return Ok(0) };
+    ) -> (usize, Result<(), Ended>) {
+        let Some(link) = &mut self.link else { return (0, Ok(())) };
         out.clear();
         let taken = {
             let mut catalog = self.home.catalog.borrow_mut();
             let mut turn = turn(now, Some(&mut link.lease), &mut catalog, &self.home, out);
             self.session.on_server(&mut turn, input)
         };
-        send(&mut self.stream, cx, &out.to_client, input, &mut self.unsent).map_err(gone)?;
-        match taken.halt {
+        let sent = send(&mut self.stream, cx, &out.to_client, input, &mut self.unsent).map_err(gone);
+        let outcome = match taken.halt {
             Halt::End(error) => Err(Ended::Session(error)),
-            Halt::More | Halt::NeedServer | Halt::Wait => Ok(taken.consumed),
-        }
+            Halt::More | Halt::NeedServer | Halt::Wait => sent,
+        };
+        (taken.consumed, outcome)
     }
 
     fn pump_client(

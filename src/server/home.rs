@@ -117,20 +117,21 @@ impl Home {
         ServerConn::new(stream, facts, entry, &self.alarms)
     }
 
-    /// Followed parameters as a server reports them now: what the next client will be told (R46).
-    pub fn refresh_welcome(&self, params: &ParamSet) {
+    /// An idle server has reported followed parameters anew: what changed since `before` is what the next client
+    /// will be told (R46). What a client has set on that server stays its own.
+    pub fn refresh_welcome(&self, before: &ParamSet, after: &ParamSet) {
         let Some(known) = self.welcome.borrow().clone() else { return };
-        if known.followed == *params {
+        if before == after {
             return;
         }
         let mut fresh = Welcome::clone(&known);
         for (name, value) in &mut fresh.reported {
-            let current = self.names.index(name).and_then(|index| params.value(index));
-            if let Some(current) = current {
-                *value = current.to_vec();
+            let Some(index) = self.names.index(name) else { continue };
+            if let Some(changed) = after.value(index).filter(|now| before.value(index) != Some(*now)) {
+                *value = changed.to_vec();
+                fresh.followed.set(index, changed);
             }
         }
-        fresh.followed = params.clone();
         self.welcome.replace(Some(Rc::new(fresh)));
     }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::cancel::send_cancel;
 use super::conn::{ServerConn, ServerEntry};
 use super::home::Home;
+use crate::config::PoolMode;
 use crate::net::{clock, rt};
 use crate::pool::{Lease, RetireReason, Retired, SlotState};
 use crate::session::{Halt, Leave, Outbox, Quiescent, Session, Turn};
@@ -140,6 +141,11 @@ pub async fn give_back(
         return lease.retire(RetireReason::CloseNeeded);
     }
     let settings = home.settings();
+    let was_session = session.mode() == PoolMode::Session;
+    if was_session && settings.rules.mode != PoolMode::Session {
+        // The mode was changed meanwhile: what a session leaves behind is not reset any more.
+        return lease.retire(RetireReason::CloseNeeded);
+    }
     if let Some(query) = &settings.reset_query {
         lease.mark(SlotState::Resetting);
         lease.entry.state.set("tested");
@@ -148,7 +154,6 @@ pub async fn give_back(
             Ok(Some(fresh)) => evidence = fresh,
             Ok(None) | Err(_) => return lease.retire(RetireReason::ResetQueryFailed),
         }
-        lease.facts.statements.clear();
         lease.facts.unnamed = None;
     }
     lease.unlinked();

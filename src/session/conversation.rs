@@ -195,6 +195,9 @@ impl Session {
     /// A server was linked: first puts the parameters that differ in force (own messages at rest, R51).
     pub fn link(&mut self, turn: &mut Turn<'_>) {
         let Some(facts) = turn.facts.as_deref_mut() else { return };
+        if !self.tracks_statements() {
+            facts.unnamed = None; // from here on nobody watches what becomes of it
+        }
         self.segment_mark = facts.statements.mark();
         self.request_since = self.request_since.map(|_| turn.now);
         self.xact_since = self.xact_since.map(|_| turn.now);
@@ -274,6 +277,16 @@ impl Session {
         !self.is_preparing() && !self.inflight.is_empty()
     }
 
+    /// Whether the client has been given a part of a message and waits for the rest.
+    pub const fn is_mid_reply(&self) -> bool {
+        self.from_server.left > 0 && self.from_server.pass
+    }
+
+    /// The pool mode it lives by.
+    pub const fn mode(&self) -> PoolMode {
+        self.rules.mode
+    }
+
     /// Transaction status by the last ReadyForQuery.
     pub const fn tx(&self) -> TxStatus {
         self.tx
@@ -316,6 +329,9 @@ impl Session {
 
     /// Gives the replies whose turn has come and that are made here (R17).
     pub(super) fn deliver_local(&mut self, to_client: &mut Outbox) {
+        if self.from_server.left > 0 {
+            return; // in the middle of a reply of the server
+        }
         while let Some(owed) = self.inflight.take_local() {
             let reply: &[u8; 5] = if owed.kind == Kind::Parse { b"1\0\0\0\x04" } else { b"3\0\0\0\x04" };
             to_client.own(|out| out.extend(reply));

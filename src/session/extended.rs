@@ -25,6 +25,9 @@ const MAX_HELD_PARSE: usize = 256 * 1024;
 /// Bytes of a Bind in which both names must end; PostgreSQL uses 63 of each.
 const MAX_BIND_NAMES: usize = 16 * 1024;
 
+/// Statements closed at most in front of one Bind, so that a lowered limit is reached bit by bit.
+const MAX_EVICTIONS: usize = 8;
+
 /// A name that is never prepared: to describe it makes the server fail where the client expects an error.
 const NEVER_PREPARED: &[u8] = b"pooler_refused";
 
@@ -141,14 +144,30 @@ impl Session {
                 None => self.plain_extended(turn, b'B', header, rest),
             };
         }
+        let begins_batch = self.inflight.is_empty();
         let statement = match self.ready_named(turn, view.statement) {
             Ok(statement) => statement,
             Err(act) => return act,
         };
+        if begins_batch {
+            self.evict(turn);
+        }
         self.tally.binds += 1;
         self.send(Kind::Bind, Why::Named(statement.id()));
         turn.to_server.own(|out| put_bind_front(out, header, &view, statement.server_name()));
         Act::Rewritten { front: HEADER_LEN + view.names_len }
+    }
+
+    /// Closes what the server has beyond its limit, the statement at hand excepted. Only where nothing is under way
+    /// that might start COPY, because a Close in COPY IN would end the server (R33, R53).
+    fn evict(&mut self, turn: &mut Turn<'_>) {
+        let Some(facts) = turn.facts.as_deref_mut() else { return };
+        let others = facts.statements.mark().saturating_sub(1);
+        for _ in 0..MAX_EVICTIONS {
+            let Some(victim) = facts.statements.evict(self.rules.max_prepared, others) else { return };
+            turn.to_server.own(|out| put_close_statement(out, victim.server_name()));
+            self.inflight.owe(Kind::Close, Why::Evict);
+        }
     }
 
     pub(super) fn describe(&mut self, turn: &mut Turn<'_>, header: FrameHeader, rest: &[u8]) -> Act {

@@ -1,13 +1,10 @@
 //! The direction from the client: what each frontend message means for the server and for the replies owed.
 
-use crate::proto::{FrameHeader, HEADER_LEN, PgError, SqlState, TargetView, put_close_statement, put_ready};
+use crate::proto::{FrameHeader, HEADER_LEN, PgError, SqlState, TargetView, put_ready};
 
 use super::conversation::{Body, Gate, Halt, Session, Taken, Turn};
 use super::error::SessionError;
-use super::inflight::{CopyState, Kind, Why};
-
-/// Statements closed at most in front of one Sync, so that a lowered limit is reached bit by bit.
-const MAX_EVICTIONS: usize = 8;
+use super::inflight::{Kind, Why};
 
 /// What happens to the message at the front of the input.
 pub(super) enum Act {
@@ -127,6 +124,7 @@ impl Session {
     }
 
     pub(super) fn send(&mut self, kind: Kind, why: Why) {
+        self.nudged = false;
         self.inflight.owe(kind, why);
     }
 
@@ -172,25 +170,9 @@ impl Session {
             return Act::Drop;
         }
         self.begin_request(turn);
-        self.evict(turn);
         self.send(Kind::Sync, Why::Client);
         self.end_segment(turn);
         Act::Pass
-    }
-
-    /// Closes what the server has beyond its limit, behind the batch that may be using it (R53).
-    fn evict(&mut self, turn: &mut Turn<'_>) {
-        if self.inflight.copy() != CopyState::None || self.inflight.is_skipping() {
-            return;
-        }
-        let Some(facts) = turn.facts.as_deref_mut() else { return };
-        for _ in 0..MAX_EVICTIONS {
-            let Some(victim) = facts.statements.evict(self.rules.max_prepared, self.segment_mark) else {
-                return;
-            };
-            turn.to_server.own(|out| put_close_statement(out, victim.server_name()));
-            self.inflight.owe(Kind::Close, Why::Evict);
-        }
     }
 
     /// A Flush matters only inside an open batch; elsewhere the server has flushed already (R36).

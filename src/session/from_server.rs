@@ -91,7 +91,7 @@ impl Session {
         if let Some(owed) = done {
             self.completed(&owed, facts);
         }
-        if tag == b'C' && forward && matches!(body, b"DEALLOCATE ALL\0" | b"DISCARD ALL\0") {
+        if tag == b'C' && matches!(body, b"DEALLOCATE ALL\0" | b"DISCARD ALL\0") {
             self.names.clear();
             facts.statements.clear();
         }
@@ -181,10 +181,14 @@ impl Session {
             let elapsed = turn.now.saturating_duration_since(since);
             u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX)
         };
-        if !self.inflight.is_empty() || self.inflight.is_batch_open() {
+        self.tally.query_us += self.request_since.map_or(0, micros);
+        let more = !self.inflight.is_empty() && self.inflight.is_certain();
+        if more || self.inflight.is_batch_open() {
+            // The next request of a pipeline begins where this one ended.
+            self.request_since = self.request_since.map(|_| turn.now);
             return;
         }
-        self.tally.query_us += self.request_since.take().map_or(0, micros);
+        self.request_since = None;
         if self.tx == TxStatus::Idle {
             self.tally.xact_us += self.xact_since.take().map_or(0, micros);
         }

@@ -187,7 +187,8 @@ impl ServerStatements {
 
     /// A statement's plan cannot be used any more: it has to be closed before it is parsed again.
     pub fn spoil(&mut self, id: u64) {
-        if self.ready.get(&id).is_some_and(|slot| !slot.closing) {
+        let known = self.ready.get(&id);
+        if known.is_some_and(|slot| !slot.closing && !slot.statement.rest().is_empty()) {
             self.ready.remove(&id);
             self.stale.push(id);
         }

@@ -98,7 +98,7 @@ impl Unnamed {
     /// The oldest change was skipped.
     pub fn revoke(&mut self) {
         if let Some(Sent { change: Change::Parse(text, _), .. }) = self.sent.pop_front() {
-            self.spare = text.rest;
+            self.keep_spare(text.rest);
         }
     }
 
@@ -110,7 +110,15 @@ impl Unnamed {
     fn replace(&mut self, text: Option<Text>, pinned: bool) {
         self.pinned = pinned;
         if let Some(old) = std::mem::replace(&mut self.current, text) {
-            self.spare = old.rest;
+            self.keep_spare(old.rest);
+        }
+    }
+
+    fn keep_spare(&mut self, buffer: Vec<u8>) {
+        /// A buffer up to this size saves the next Parse an allocation; a larger one only costs memory.
+        const MAX_SPARE: usize = 4096;
+        if buffer.capacity() <= MAX_SPARE {
+            self.spare = buffer;
         }
     }
 }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use super::state::Worker;
 use crate::metrics::ErrorClass;
 use crate::net::{clock, rt};
-use crate::pool::{ConnectFailure, ConnectPermit, FailureKind, Lease, Pool, RetireReason, ServerId};
+use crate::pool::{ConnectFailure, ConnectPermit, FailureKind, Lease, Pool, Pooled, RetireReason, ServerId};
 use crate::server::{Home, OpenKind, ServerConn, open, retire};
 use crate::session::{Halt, Outbox, ParamSet, Session, Turn};
 
@@ -100,12 +100,13 @@ impl Worker {
             self.homes_of(None).into_iter().find(|home| home.servers.borrow().contains_key(&server.0));
         let Some(home) = found else { return };
         let Some(mut lease) = home.pool.take_idle(server) else { return };
-        match self.read_idle(&home, &mut lease) {
-            Some(evidence) => {
-                home.refresh_welcome(&lease.facts.params);
-                lease.watch();
-                lease.release(evidence, clock::now());
-            }
+        let before = lease.facts.params.clone();
+        let heard = self.read_idle(&home, &mut lease);
+        // Half a message, or half a TLS record, is not rest.
+        let evidence = heard.filter(|_| lease.is_quiet());
+        home.refresh_welcome(&before, &lease.facts.params);
+        match evidence {
+            Some(evidence) => lease.release(evidence, clock::now()),
             None => lease.retire(RetireReason::Crashed),
         }
     }

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use super::homes::server_user;
 use super::inbox::{Migrant, ToWorker, oneshot};
@@ -46,7 +46,7 @@ impl Worker {
     /// A new connection. The acceptor has counted it for this worker; the process is counted here.
     pub(super) async fn serve_socket(self: Rc<Self>, socket: Detached) {
         let connected_at = clock::wall();
-        let _on_board = OnBoard(Rc::clone(&self));
+        let on_board = OnBoard(Rc::clone(&self));
         let counted = ProcessCount::new(&self.shared);
         let origin = Origin::from(socket.endpoint());
         let now = clock::now();
@@ -91,7 +91,7 @@ impl Worker {
         }
         let home_worker = self.worker_for(&authenticated);
         if home_worker == self.index {
-            return self.serve_client(stream, authenticated, connected_at, counted).await;
+            return self.serve_client(stream, authenticated, connected_at, (on_board, counted)).await;
         }
         let Ok(socket) = stream.detach() else { return };
         let Some(inbox) = self.shared.inboxes.get(home_worker).cloned() else { return };
@@ -102,10 +102,10 @@ impl Worker {
     /// A client that logged in elsewhere and lives here from now on.
     pub(super) async fn adopt(self: Rc<Self>, migrant: Migrant) {
         self.load.fetch_add(1, Ordering::Relaxed);
-        let _on_board = OnBoard(Rc::clone(&self));
+        let on_board = OnBoard(Rc::clone(&self));
         let Migrant { socket, authenticated, connected_at, counted } = migrant;
         match socket.attach() {
-            Ok(stream) => self.serve_client(stream, authenticated, connected_at, counted).await,
+            Ok(stream) => self.serve_client(stream, authenticated, connected_at, (on_board, counted)).await,
             Err(error) => tracing::warn!(%error, "client lost between workers"),
         }
     }
@@ -178,7 +178,7 @@ impl Worker {
         stream: Stream,
         authenticated: Authenticated,
         connected_at: SystemTime,
-        _counted: ProcessCount,
+        counts: (OnBoard, ProcessCount),
     ) {
         let now = clock::now();
         let config = self.config();
@@ -200,7 +200,7 @@ impl Worker {
             }
         }
         let registered = self.register(&stream, &authenticated, key, connected_at, Some(Rc::clone(&home)));
-        self.converse(stream, authenticated, &registered.entry, home).await;
+        self.converse(stream, authenticated, (registered, counts), home).await;
     }
 
     fn register(
@@ -247,16 +247,17 @@ impl Worker {
         Registered { worker: Rc::clone(self), entry }
     }
 
-    /// Welcome, conversation, and the one line at its end.
+    /// Welcome, and the start of the conversation.
     async fn converse(
         &self,
         mut stream: Stream,
         authenticated: Authenticated,
-        entry: &Rc<ClientEntry>,
+        books: (Registered, (OnBoard, ProcessCount)),
         home: Rc<Home>,
     ) {
+        let entry = Rc::clone(&books.0.entry);
         let began = clock::now();
-        let _present = home.pool.client_present();
+        let present = home.pool.client_present();
         let limit = self.config.borrow().pacing.client_login_timeout;
         if let Err(error) = first_server(&home, limit.map(|limit| began + limit)).await {
             tracing::info!(
@@ -291,22 +292,12 @@ impl Worker {
         entry.state.set(ClientState::Idle);
         let session = Session::new(log.rules, params);
         let scratch = Rc::clone(&self.scratch);
-        let mut relay = Relay::new(stream, session, Rc::clone(&home), Rc::clone(entry), scratch);
-        let ended = relay.run().await;
-        let (mut stream, unsent) = relay.finish(&ended);
-        if let Some(class) = ended.class() {
-            home.counters.borrow_mut().error(class);
-        }
-        if log.log_disconnections {
-            let age = clock::now().saturating_duration_since(began).as_secs();
-            tracing::info!(
-                client = entry.id,
-                user = entry.user,
-                database = entry.database,
-                "closing because: {ended} (age={age}s)"
-            );
-        }
-        say_goodbye(&mut stream, unsent, ended.for_client()).await;
+        let relay = Box::new(Relay::new(stream, session, Rc::clone(&home), Rc::clone(&entry), scratch));
+        // A task of its own: what logging in needed, several kB, is not carried through the client's idle hours.
+        rt::spawn_local("client", async move {
+            let _books = (books, present);
+            talk(relay, &home, &entry, began).await;
+        });
     }
 
     /// A cancel request goes to the worker that gave out its key; an unknown key is dropped without a word (S38).
@@ -343,5 +334,27 @@ impl Worker {
                 });
             }
         }
+    }
+}
+
+/// The conversation, and the one line at its end.
+async fn talk(mut relay: Box<Relay>, home: &Rc<Home>, entry: &ClientEntry, began: Instant) {
+    let ended = relay.run().await;
+    let (mut stream, unsent) = relay.finish(&ended);
+    if let Some(class) = ended.class() {
+        home.counters.borrow_mut().error(class);
+    }
+    let log = home.settings.borrow().log_disconnections;
+    if log {
+        let age = clock::now().saturating_duration_since(began).as_secs();
+        tracing::info!(
+            client = entry.id,
+            user = entry.user,
+            database = entry.database,
+            "closing because: {ended} (age={age}s)"
+        );
+    }
+    if let Some(unsent) = unsent {
+        say_goodbye(&mut stream, unsent, ended.for_client()).await;
     }
 }

@@ -39,7 +39,6 @@ impl Worker {
             let Some(home) = client.home.clone() else { continue };
             let settings = home.settings();
             if let Some(order) = overdue(&client, &settings, now) {
-                home.counters.borrow_mut().error(ErrorClass::Timeout);
                 client.end(order);
             } else if query_overdue(&client, &settings, now)
                 && let Some(server) = client.cancelable_server()

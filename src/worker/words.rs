@@ -15,9 +15,13 @@ const GOODBYE_TIME: Duration = Duration::from_secs(2);
 /// Waits until the pool knows what to tell new clients: until one server has logged in. The deadline is that of
 /// the login (R107).
 pub(super) async fn first_server(home: &Rc<Home>, deadline: Option<Instant>) -> Result<(), CheckoutError> {
-    if home.welcome.borrow().is_some() {
-        return Ok(());
+    while home.welcome.borrow().is_none() {
+        wait_for_server(home, deadline).await?;
     }
+    Ok(())
+}
+
+async fn wait_for_server(home: &Rc<Home>, deadline: Option<Instant>) -> Result<(), CheckoutError> {
     let checkout = home.pool.checkout(clock::now());
     let since = checkout.since();
     let outcome = match deadline {

@@ -81,7 +81,7 @@ impl FakeServer {
         std::thread::spawn(move || {
             let mut next = 0;
             for stream in listener.incoming().flatten() {
-                // Without this the kernel would hold a small message back until the last one is acknowledged.
+                // As PostgreSQL does: a second small message must not wait for the first one's ACK.
                 let _ = stream.set_nodelay(true);
                 let mut player = Player { stream, seen: Arc::clone(&seen) };
                 match player.first_packet() {

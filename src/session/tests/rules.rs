@@ -96,15 +96,15 @@ fn r52_a_name_whose_parse_may_have_failed_waits_for_the_answer() {
 }
 
 #[test]
-fn r53_eviction_goes_out_in_front_of_the_sync_and_its_reply_is_swallowed() {
+fn r53_r33_eviction_goes_out_where_no_copy_can_begin_and_its_reply_is_swallowed() {
     let mut talk = Talk::new(PoolMode::Transaction, 1);
     for (name, sql) in [("a", "select 1"), ("b", "select 2")] {
         talk.client(&all(&[parse(name, sql), sync()]));
         talk.server(&replies("1Z"));
     }
     let (server, _) = talk.client(&all(&[bind("b"), execute(), sync()]));
-    assert_eq!(server, "B(pooler_2) E C(pooler_1) S");
-    assert_eq!(talk.server(&replies("2DC3Z")), "2 D C Z(I)");
+    assert_eq!(server, "C(pooler_1) B(pooler_2) E S");
+    assert_eq!(talk.server(&replies("32DCZ")), "2 D C Z(I)");
     assert_eq!(talk.facts.statements.len(), 1);
 }
 
