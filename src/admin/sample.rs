@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use super::request::{Overview, RunState};
 use crate::config::{
-    AuthType, Config, ConsoleRights, Database, LogFormat, Pacing, PoolMode, Process, Secret, SecretEq,
-    ServerDefaults, ShownSetting, SocketOptions, SslMode, TlsSettings, User,
+    AuthType, Config, ConsoleRights, Database, LogFormat, Pacing, PoolMode, Process, Runtime, Secret,
+    SecretEq, ServerDefaults, ShownSetting, SocketOptions, SslMode, TlsSettings, User,
 };
 use crate::metrics::{ConnKind, ConnSnapshot, Counters, PoolSnapshot, Window, WorkerSnapshot};
 
@@ -197,6 +197,7 @@ fn process() -> Process {
         unix_socket_mode: 0o777,
         unix_socket_group: None,
         workers: None,
+        runtime: Runtime::Reactor,
         metrics_listen: None,
         log_format: LogFormat::Text,
         log_level: "info".into(),

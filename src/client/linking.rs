@@ -110,7 +110,7 @@ impl Relay {
             drop(settings);
             let home = Rc::clone(&self.home);
             let fresh = Session::new(rules, ParamSet::default());
-            rt::spawn_local("give back", async move { give_back(&home, lease, fresh, evidence).await });
+            rt::spawn_detached("give back", async move { give_back(&home, lease, fresh, evidence).await });
         } else {
             lease.unlinked();
             lease.watch();
@@ -140,7 +140,7 @@ impl Relay {
                     let unsent = unsent.len() + usize::from(mute);
                     let reason = RetireReason::ClientGone;
                     let left = Left { lease, session, unsent, unread, orderly, reason };
-                    rt::spawn_local("wind down", wind_down(home, left));
+                    rt::spawn_detached("wind down", wind_down(home, left));
                 }
             }
         }

@@ -15,7 +15,7 @@ use std::time::Instant;
 use super::ended::Ended;
 use super::entry::ClientEntry;
 use super::wire::{Outboxes, Scratch, consume, flush, send};
-use crate::net::{Stream, clock};
+use crate::net::{Stream, rt};
 use crate::pool::{Checkout, Lease};
 use crate::proto::TxStatus;
 use crate::server::{Home, ServerConn};
@@ -96,7 +96,7 @@ impl Relay {
 
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
         self.remember_waker(cx);
-        let now = clock::now();
+        let now = rt::turn_time();
         let scratch = Rc::clone(&self.scratch);
         let mut scratch = scratch.borrow_mut();
         for _ in 0..ROUNDS_PER_TURN {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::config::{
-    AuthType, Config, ConsoleRights, Database, LogFormat, Pacing, PoolMode, Process, Secret, SecretEq,
-    ServerDefaults, SslMode, TlsSettings, User,
+    AuthType, Config, ConsoleRights, Database, LogFormat, Pacing, PoolMode, Process, Runtime, Secret,
+    SecretEq, ServerDefaults, SslMode, TlsSettings, User,
 };
 
 /// SCRAM for everybody; users `bob` (password `secret`), `ann` (MD5 of `secret`), `eve` (no password), `admin` and
@@ -71,6 +71,7 @@ fn process() -> Process {
         unix_socket_mode: 0o777,
         unix_socket_group: None,
         workers: None,
+        runtime: Runtime::Reactor,
         metrics_listen: None,
         log_format: LogFormat::Text,
         log_level: "info".into(),

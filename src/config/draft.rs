@@ -11,7 +11,7 @@ use super::problem::Fault;
 use super::raw::Raw;
 use super::setting::Setting;
 use super::{
-    AuthType, Config, ConsoleRights, Database, LogFormat, Pacing, PoolMode, Process, ServerDefaults,
+    AuthType, Config, ConsoleRights, Database, LogFormat, Pacing, PoolMode, Process, Runtime, ServerDefaults,
     ShownSetting, SocketOptions, SslMode, TlsSettings,
 };
 
@@ -109,6 +109,7 @@ const fn blank_process() -> Process {
         unix_socket_mode: 0,
         unix_socket_group: None,
         workers: None,
+        runtime: Runtime::Reactor,
         metrics_listen: None,
         log_format: LogFormat::Text,
         log_level: String::new(),

@@ -10,7 +10,7 @@ use super::problem::Fault;
 use super::raw::Raw;
 use super::read::{self, Read};
 use super::units::{self, TimeUnit};
-use super::{AuthType, LogFormat, PoolMode, SecretEq, SslMode};
+use super::{AuthType, LogFormat, PoolMode, Runtime, SecretEq, SslMode};
 
 /// What a setting's value is, with the place in a `T` where it goes.
 pub(super) enum Kind<T> {
@@ -52,6 +52,8 @@ pub(super) enum Kind<T> {
     LogLevel(fn(&mut T, String)),
     /// One of the formats.
     LogFormat(fn(&mut T, LogFormat)),
+    /// One of the runtimes.
+    Runtime(fn(&mut T, Runtime)),
     /// One of the pool modes.
     PoolMode(fn(&mut T, PoolMode)),
     /// One of the ways to prove who one is.
@@ -84,6 +86,7 @@ impl<T> Kind<T> {
             Self::Address(_) => "address:port".to_owned(),
             Self::LogLevel(_) => "off, error, warn, info, debug, trace, or room=level".to_owned(),
             Self::LogFormat(_) => units::words::<LogFormat>().join(", "),
+            Self::Runtime(_) => units::words::<Runtime>().join(", "),
             Self::PoolMode(_) => units::words::<PoolMode>().join(", "),
             Self::AuthType(_) => units::words::<AuthType>().join(", "),
             Self::SslMode(_) => units::words::<SslMode>().join(", "),
@@ -115,6 +118,7 @@ impl<T> Kind<T> {
             Self::Address(set) => put(target, *set, read::address(raw)),
             Self::LogLevel(set) => put(target, *set, read::log_level(raw)),
             Self::LogFormat(set) => put(target, *set, read::word(raw)),
+            Self::Runtime(set) => put(target, *set, read::word(raw)),
             Self::PoolMode(set) => put(target, *set, read::word(raw)),
             Self::AuthType(set) => put(target, *set, read::word(raw)),
             Self::SslMode(set) => put(target, *set, read::word(raw)),

@@ -60,6 +60,9 @@ pub static SETTINGS: &[Setting<Draft>] = &[
     row("workers", Is("0"), K::Count(0, MOST_WORKERS, set_workers))
         .means("Data threads; 0 takes one per core")
         .fixed(),
+    row("runtime", Is("reactor"), K::Runtime(|d, v| d.config.process.runtime = v))
+        .means("What runs the data threads: Pooler's own reactor, or tokio to compare with")
+        .fixed(),
     row("metrics_listen", Unset, K::Address(|d, v| d.config.process.metrics_listen = v))
         .means("Where Prometheus reads the metrics; \"\" for off")
         .fixed(),

@@ -71,6 +71,8 @@ pub struct Process {
     pub unix_socket_group: Option<String>,
     /// `workers`: data threads; `None` takes one per core.
     pub workers: Option<NonZeroUsize>,
+    /// `runtime`: what runs the data threads.
+    pub runtime: Runtime,
     /// `metrics_listen`: address of the Prometheus endpoint; `None` for off.
     pub metrics_listen: Option<SocketAddr>,
     /// `log_format`.
@@ -81,6 +83,15 @@ pub struct Process {
     pub log_connections: bool,
     /// `log_disconnections`: one line for each end of a connection.
     pub log_disconnections: bool,
+}
+
+/// `runtime`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Runtime {
+    /// The executor of this house.
+    Reactor,
+    /// Tokio's current-thread runtime.
+    Tokio,
 }
 
 /// `log_format`.

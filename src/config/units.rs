@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::problem::Fault;
-use super::{AuthType, LogFormat, PoolMode, SslMode};
+use super::{AuthType, LogFormat, PoolMode, Runtime, SslMode};
 
 /// Longest time that may be configured: what PgBouncer's 32-bit seconds can say (68 years), and short enough that
 /// adding it to any instant cannot overflow.
@@ -50,6 +50,10 @@ impl Word for SslMode {
 
 impl Word for LogFormat {
     const WORDS: &'static [(&'static str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
+}
+
+impl Word for Runtime {
+    const WORDS: &'static [(&'static str, Self)] = &[("reactor", Self::Reactor), ("tokio", Self::Tokio)];
 }
 
 /// The words of `W`, in order.

@@ -2,17 +2,17 @@
 //!
 //! Owns: looking up names, trying addresses, setting socket options. Does not know: what is said afterwards.
 
+use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use socket2::SockRef;
-use tokio::net::{TcpSocket, UnixStream};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use super::endpoint::{Endpoint, Target, kernel_path};
-use super::socket::Socket;
+use super::socket::FreeSocket;
 use super::stream::Stream;
 use super::{clock, rt, sockopt};
 use crate::config::SocketOptions;
@@ -37,8 +37,7 @@ pub async fn connect(
     if let Some(path) = target.unix_path() {
         return within(deadline, connect_unix(path)).await;
     }
-    let lookup = tokio::net::lookup_host((target.host.as_str(), target.port));
-    let addrs: Vec<SocketAddr> = within(deadline, lookup).await?.collect();
+    let addrs = within(deadline, look_up(target)).await?;
     let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for (tried, addr) in addrs.iter().enumerate() {
         let share = deadline.map(|deadline| share_of_time(clock::now(), deadline, addrs.len() - tried));
@@ -63,29 +62,53 @@ async fn within<T>(deadline: Option<Instant>, work: impl Future<Output = io::Res
     }
 }
 
+/// An address needs no look-up; a name is looked up on a helper thread, since the system's resolver blocks.
+async fn look_up(target: &Target) -> io::Result<Vec<SocketAddr>> {
+    if let Ok(ip) = target.host.parse() {
+        return Ok(vec![SocketAddr::new(ip, target.port)]);
+    }
+    let name = (target.host.clone(), target.port);
+    rt::offload(move || name.to_socket_addrs()).await.map(Iterator::collect)
+}
+
 async fn connect_tcp(addr: SocketAddr, options: &SocketOptions) -> io::Result<Stream> {
-    let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     sockopt::apply_tcp(&SockRef::from(&socket), options)?;
-    let tcp = socket.connect(addr).await?;
-    let local = Endpoint::Tcp(tcp.local_addr()?);
-    let peer = Endpoint::Tcp(addr);
-    Ok(Stream { socket: Socket::Tcp(tcp), tls: None, unread: BytesMut::new(), peer, local })
+    socket.set_nonblocking(true)?;
+    begin(socket.connect(&addr.into()))?;
+    let socket = FreeSocket::Tcp(socket.into()).attach_connecting()?;
+    poll_fn(|cx| socket.poll_connected(cx)).await?;
+    let local = Endpoint::Tcp(socket.local_addr()?);
+    Ok(Stream { socket, tls: None, unread: BytesMut::new(), peer: Endpoint::Tcp(addr), local })
+}
+
+/// A connection under way is no failure.
+fn begin(outcome: io::Result<()>) -> io::Result<()> {
+    /// EINPROGRESS on Linux.
+    const IN_PROGRESS: i32 = 115;
+    match outcome {
+        Err(error) if error.raw_os_error() != Some(IN_PROGRESS) => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 async fn connect_unix(path: PathBuf) -> io::Result<Stream> {
-    let name = kernel_path(&path);
+    let addr = SockAddr::unix(kernel_path(&path))?;
     let mut tries = 0;
-    let unix = loop {
-        match UnixStream::connect(&name).await {
+    let socket = loop {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        match socket.connect(&addr) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && tries < QUEUE_FULL_TRIES => {
                 tries += 1;
                 rt::sleep_until(clock::now() + QUEUE_FULL_PAUSE).await;
             }
-            ended => break ended?,
+            Err(error) => return Err(error),
+            Ok(()) => break socket,
         }
     };
-    let cred = unix.peer_cred()?;
-    let peer = Endpoint::Unix { path: path.clone(), peer_pid: cred.pid(), peer_uid: Some(cred.uid()) };
-    let local = Endpoint::Unix { path, peer_pid: None, peer_uid: None };
-    Ok(Stream { socket: Socket::Unix(unix), tls: None, unread: BytesMut::new(), peer, local })
+    let end = || Endpoint::Unix { path: path.clone(), peer_pid: None, peer_uid: None };
+    let (peer, local) = (end(), end());
+    let socket = FreeSocket::Unix(socket.into()).attach()?;
+    Ok(Stream { socket, tls: None, unread: BytesMut::new(), peer, local })
 }

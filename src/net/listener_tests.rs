@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
-use super::socket::Socket;
 use super::testing::{loopback, options, process, read_exactly, run, target_of};
 use super::{BindError, Endpoint, Listener, Stream, Target, clock, connect, is_transient_accept_error};
 use crate::config::{Process, SocketOptions};
@@ -28,8 +27,7 @@ fn free_port() -> u16 {
 #[test]
 fn socket_options_are_set_on_both_sides() {
     fn check(stream: &Stream, wanted: &SocketOptions) {
-        let Socket::Tcp(tcp) = &stream.socket else { unreachable!() };
-        let socket = SockRef::from(tcp);
+        let socket = SockRef::from(&stream.socket);
         assert!(socket.tcp_nodelay().unwrap());
         assert_eq!(socket.keepalive().unwrap(), wanted.keepalive);
         if let Some(idle) = wanted.keepidle {
@@ -43,7 +41,7 @@ fn socket_options_are_set_on_both_sides() {
         }
         assert_eq!(socket.tcp_user_timeout().unwrap(), wanted.user_timeout);
     }
-    run(async {
+    run(|| async {
         let all = SocketOptions {
             keepalive: true,
             keepidle: Some(Duration::from_secs(31)),
@@ -65,7 +63,7 @@ fn socket_options_are_set_on_both_sides() {
 
 #[test]
 fn a_star_listens_on_every_family_and_names_may_stand_beside_addresses() {
-    run(async {
+    run(|| async {
         let port = free_port();
         let listeners = bind(&process(&["*"], port)).unwrap();
         assert_eq!(listeners[0].local_addr_text(), format!("0.0.0.0:{port}"));
@@ -80,7 +78,7 @@ fn a_star_listens_on_every_family_and_names_may_stand_beside_addresses() {
 
 #[test]
 fn an_address_that_fails_is_left_out_and_all_failing_is_an_error() {
-    run(async {
+    run(|| async {
         let taken = loopback();
         let port = target_of(&taken).port;
         let some = bind(&process(&["127.0.0.1", "127.0.0.2"], port)).unwrap();
@@ -97,7 +95,7 @@ fn an_address_that_fails_is_left_out_and_all_failing_is_an_error() {
 
 #[test]
 fn a_socket_file_has_its_rights_and_goes_with_its_listener() {
-    run(async {
+    run(|| async {
         let dir = tempfile::tempdir().unwrap();
         let mut process = in_dir(dir.path());
         process.unix_socket_mode = 0o640;
@@ -118,7 +116,7 @@ fn a_socket_file_has_its_rights_and_goes_with_its_listener() {
 
 #[test]
 fn a_stale_socket_file_is_replaced_and_a_living_one_is_not() {
-    run(async {
+    run(|| async {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(".s.PGSQL.6432");
         drop(UnixListener::bind(&path).unwrap()); // leaves its file behind
@@ -132,7 +130,7 @@ fn a_stale_socket_file_is_replaced_and_a_living_one_is_not() {
 
 #[test]
 fn a_file_that_is_no_socket_and_a_lock_of_another_are_respected() {
-    run(async {
+    run(|| async {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(".s.PGSQL.6432");
         std::fs::write(&path, "precious").unwrap();
@@ -146,7 +144,7 @@ fn a_file_that_is_no_socket_and_a_lock_of_another_are_respected() {
 
 #[test]
 fn a_successor_s_socket_file_is_not_removed() {
-    run(async {
+    run(|| async {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(".s.PGSQL.6432");
         let first = bind(&in_dir(dir.path())).unwrap();
@@ -161,7 +159,7 @@ fn a_successor_s_socket_file_is_not_removed() {
 
 #[test]
 fn the_abstract_namespace_needs_no_file() {
-    run(async {
+    run(|| async {
         let name = format!("@pooler-test-{}", std::process::id());
         let process = in_dir(name.as_ref());
         let listener = bind(&process).unwrap().remove(0);
@@ -177,7 +175,7 @@ fn the_abstract_namespace_needs_no_file() {
 
 #[test]
 fn unix_peers_are_known_by_process_and_user() {
-    run(async {
+    run(|| async {
         let dir = tempfile::tempdir().unwrap();
         let listener = bind(&in_dir(dir.path())).unwrap().remove(0);
         let _near = connect(&target_of(&listener), &options(), None).await.unwrap();
@@ -191,7 +189,7 @@ fn unix_peers_are_known_by_process_and_user() {
 
 #[test]
 fn sockets_handed_over_by_the_system_are_taken() {
-    run(async {
+    run(|| async {
         let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let listener = Listener::from_std(tcp, &options()).unwrap();
         connect(&target_of(&listener), &options(), None).await.unwrap();
@@ -224,7 +222,7 @@ fn r111_passing_failures_of_accept_are_told_from_lasting_ones() {
 
 #[test]
 fn r113_accept_survives_cancellation_and_peers_that_are_gone() {
-    run(async {
+    run(|| async {
         let listener = loopback();
         drop(std::net::TcpStream::connect(listener.local_addr_text()).unwrap());
         for _ in 0..3 {
@@ -248,7 +246,7 @@ fn r113_accept_survives_cancellation_and_peers_that_are_gone() {
 
 #[test]
 fn nobody_listening_and_unknown_names_are_errors() {
-    run(async {
+    run(|| async {
         let target = Target { host: "127.0.0.1".to_owned(), port: free_port() };
         let refused = connect(&target, &options(), None).await.unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
@@ -261,7 +259,7 @@ fn nobody_listening_and_unknown_names_are_errors() {
 
 #[test]
 fn every_address_of_a_name_is_tried() {
-    run(async {
+    run(|| async {
         // `localhost` may have an IPv6 address before this one.
         let listener = loopback();
         let target = Target { host: "localhost".to_owned(), port: target_of(&listener).port };
@@ -273,7 +271,7 @@ fn every_address_of_a_name_is_tried() {
 
 #[test]
 fn a_full_queue_is_waited_for_until_the_deadline() {
-    run(async {
+    run(|| async {
         let dir = tempfile::tempdir().unwrap();
         let process = Process { listen_backlog: 0, ..in_dir(dir.path()) };
         let listener = bind(&process).unwrap().remove(0);

@@ -11,6 +11,7 @@ pub mod clock;
 mod connect;
 mod detached;
 mod endpoint;
+mod exec;
 mod handshake;
 mod listener;
 mod pem;
@@ -28,7 +29,10 @@ pub use connect::connect;
 pub use detached::Detached;
 pub use endpoint::{Endpoint, Target};
 pub use listener::{BindError, Listener, is_transient_accept_error};
-pub use rt::{Elapsed, Task, offload, run_worker, sleep_until, spawn_local, timeout_at, yield_now};
+pub use rt::{
+    Elapsed, Task, offload, run_worker, sleep_until, spawn_detached, spawn_local, timeout_at, turn_time,
+    yield_now,
+};
 pub use socket::Quiet;
 pub use stream::Stream;
 pub use tls_context::{TlsContext, TlsProblem};

@@ -1,15 +1,18 @@
 //! The runtime seam.
 //!
 //! Owns: how a worker's thread runs its tasks, sleeps, and hands slow work to helper threads. Does not know: what
-//! the tasks do. Behind it stands tokio's current-thread runtime with a `LocalSet`.
+//! the tasks do. Behind it stands the executor of `exec`, or tokio's current-thread runtime with a `LocalSet`: which
+//! of them runs this thread decides. On a thread that neither [`run_worker`] nor tokio runs, these functions panic.
 
-use std::any::Any;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Instant;
+
+use super::exec::{self, panic_text};
+use crate::config::Runtime;
 
 /// Helper threads of one worker, for [`offload`]. Each is started only when needed and ends when unused. Sixteen:
 /// a handful of name look-ups that hang must not stop password hashing, and more threads than that per core only
@@ -34,39 +37,74 @@ impl From<Elapsed> for io::Error {
 /// The system refused a thread or a reactor.
 pub fn run_worker<F>(
     name: &str,
+    runtime: Runtime,
     make: impl FnOnce() -> F + Send + 'static,
 ) -> io::Result<std::thread::JoinHandle<()>>
 where
     F: Future<Output = ()>,
 {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .max_blocking_threads(OFFLOAD_THREADS)
-        .thread_name(format!("{name}-offload"))
-        .build()?;
-    std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-        let tasks = tokio::task::LocalSet::new();
-        tasks.block_on(&runtime, async move { make().await });
-        drop(tasks);
-        // An offloaded look-up may hang for long; the end of a worker does not wait for it.
-        runtime.shutdown_background();
-    })
+    let named = name.to_owned();
+    let (started, start) = std::sync::mpsc::sync_channel(1);
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || match runtime {
+        Runtime::Reactor => {
+            let executor = exec::Executor::new(&named, OFFLOAD_THREADS);
+            if let Some(executor) = report(executor, &started) {
+                executor.run(async move { make().await });
+            }
+        }
+        Runtime::Tokio => {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .max_blocking_threads(OFFLOAD_THREADS)
+                .thread_name(format!("{named}-offload"))
+                .build();
+            if let Some(runtime) = report(runtime, &started) {
+                let tasks = tokio::task::LocalSet::new();
+                tasks.block_on(&runtime, async move { make().await });
+                drop(tasks);
+                // An offloaded look-up may hang for long; the end of a worker does not wait for it.
+                runtime.shutdown_background();
+            }
+        }
+    })?;
+    start.recv().map_err(io::Error::other)??;
+    Ok(thread)
+}
+
+/// Tells the starting thread whether what was made on the new one came about.
+fn report<T>(made: io::Result<T>, started: &std::sync::mpsc::SyncSender<io::Result<()>>) -> Option<T> {
+    let (made, outcome) = match made {
+        Ok(made) => (Some(made), Ok(())),
+        Err(error) => (None, Err(error)),
+    };
+    started.send(outcome).ok()?;
+    made
 }
 
 /// A spawned task. Dropping it lets the task run on; awaiting it gives the task's result, or `None` if the task
 /// panicked or was aborted. Cancel safe: the result is lost only if this handle is dropped.
-#[derive(Debug)]
-pub struct Task<T>(tokio::task::JoinHandle<Option<T>>);
+pub struct Task<T>(Handle<T>);
+
+enum Handle<T> {
+    Own(exec::Join<T>),
+    Tokio(tokio::task::JoinHandle<Option<T>>),
+}
 
 impl<T> Task<T> {
     /// Drops the task's future at its next await.
     pub fn abort(&self) {
-        self.0.abort();
+        match &self.0 {
+            Handle::Own(join) => join.abort(),
+            Handle::Tokio(join) => join.abort(),
+        }
     }
 
     /// Whether the task has ended, in whatever way.
     pub fn is_finished(&self) -> bool {
-        self.0.is_finished()
+        match &self.0 {
+            Handle::Own(join) => join.is_finished(),
+            Handle::Tokio(join) => join.is_finished(),
+        }
     }
 }
 
@@ -74,7 +112,16 @@ impl<T> Future for Task<T> {
     type Output = Option<T>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        Pin::new(&mut self.0).poll(cx).map(|ended| ended.ok().flatten())
+        match &mut self.0 {
+            Handle::Own(join) => join.poll(cx),
+            Handle::Tokio(join) => Pin::new(join).poll(cx).map(|ended| ended.ok().flatten()),
+        }
+    }
+}
+
+impl<T> std::fmt::Debug for Task<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Task").field("finished", &self.is_finished()).finish_non_exhaustive()
     }
 }
 
@@ -88,7 +135,21 @@ where
     F: Future + 'static,
     F::Output: 'static,
 {
-    Task(tokio::task::spawn_local(Guarded { name, future: Some(Box::pin(future)) }))
+    Task(match exec::current() {
+        Some(executor) => Handle::Own(exec::Join::spawn(&executor, name, future)),
+        None => Handle::Tokio(tokio::task::spawn_local(Guarded { name, future: Some(Box::pin(future)) })),
+    })
+}
+
+/// As [`spawn_local`] for a task that nobody waits for: its future is all it costs.
+///
+/// # Panics
+/// Outside of [`run_worker`].
+pub fn spawn_detached(name: &'static str, future: impl Future<Output = ()> + 'static) {
+    match exec::current() {
+        Some(executor) => drop(executor.spawn(name, future)),
+        None => drop(tokio::task::spawn_local(Guarded { name, future: Some(Box::pin(future)) })),
+    }
 }
 
 /// A future whose panic is caught at the poll that raised it.
@@ -122,16 +183,17 @@ impl<F: Future> Future for Guarded<F> {
     }
 }
 
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    if let Some(text) = panic.downcast_ref::<&str>() {
-        return text;
-    }
-    panic.downcast_ref::<String>().map_or("no text", String::as_str)
+/// The time as of this worker's present turn: exact to the length of one turn, and read without asking the clock.
+pub fn turn_time() -> Instant {
+    exec::current().map_or_else(super::clock::now, |executor| executor.now())
 }
 
 /// Waits until `deadline`. Cancel safe.
 pub async fn sleep_until(deadline: Instant) {
-    tokio::time::sleep_until(deadline.into()).await;
+    match exec::current() {
+        Some(executor) => exec::Sleep::new(executor, deadline).await,
+        None => tokio::time::sleep_until(deadline.into()).await,
+    }
 }
 
 /// Gives `future` until `deadline`; it is dropped then. A future that is ready at its first poll wins even over a
@@ -140,12 +202,21 @@ pub async fn sleep_until(deadline: Instant) {
 /// # Errors
 /// [`Elapsed`] if the deadline came first.
 pub async fn timeout_at<F: Future>(deadline: Instant, future: F) -> Result<F::Output, Elapsed> {
-    tokio::time::timeout_at(deadline.into(), future).await.map_err(|_| Elapsed)
+    let mut future = pin!(future);
+    let mut sleep = pin!(sleep_until(deadline));
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Ok(output)),
+        Poll::Pending => sleep.as_mut().poll(cx).map(|()| Err(Elapsed)),
+    })
+    .await
 }
 
 /// Lets the other tasks of this worker run once. Cancel safe.
 pub async fn yield_now() {
-    tokio::task::yield_now().await;
+    match exec::current() {
+        Some(_) => exec::yield_now().await,
+        None => tokio::task::yield_now().await,
+    }
 }
 
 /// Runs slow or blocking work on a helper thread and returns its result. If the work panics, so does this.
@@ -158,7 +229,11 @@ where
     T: Send + 'static,
     F: FnOnce() -> T + Send + 'static,
 {
-    match tokio::task::spawn_blocking(work).await {
+    let running = match exec::current() {
+        Some(executor) => executor.offload(work),
+        None => tokio::task::spawn_blocking(work),
+    };
+    match running.await {
         Ok(result) => result,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => resume_unwind(panic),

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use super::testing::run;
 use super::{Elapsed, clock, offload, run_worker, sleep_until, spawn_local, timeout_at, yield_now};
+use crate::config::Runtime;
 
 #[test]
 fn a_worker_is_one_named_thread_and_ends_with_its_future() {
     let (sender, receiver) = std::sync::mpsc::channel();
-    let worker = run_worker("worker-7", move || {
+    let worker = run_worker("worker-7", Runtime::Reactor, move || {
         // The future is made on the thread, so it may hold what cannot be sent.
         let count = Rc::new(Cell::new(0));
         async move {
@@ -26,7 +27,7 @@ fn a_worker_is_one_named_thread_and_ends_with_its_future() {
 
 #[test]
 fn a_panic_ends_one_task_and_drops_what_it_held_at_once() {
-    run(async {
+    run(|| async {
         let held = Rc::new(());
         let weak = Rc::downgrade(&held);
         let doomed = spawn_local("doomed", async move {
@@ -42,7 +43,7 @@ fn a_panic_ends_one_task_and_drops_what_it_held_at_once() {
 
 #[test]
 fn a_task_outlives_its_handle_unless_aborted() {
-    run(async {
+    run(|| async {
         let (sender, receiver) = tokio::sync::oneshot::channel();
         drop(spawn_local("free", async move {
             yield_now().await;
@@ -58,7 +59,7 @@ fn a_task_outlives_its_handle_unless_aborted() {
 
 #[test]
 fn a_deadline_ends_what_waits_and_spares_what_is_ready() {
-    run(async {
+    run(|| async {
         let past = clock::now();
         assert_eq!(timeout_at(past, async { 1 }).await, Ok(1));
         assert_eq!(timeout_at(past, std::future::pending::<()>()).await, Err(Elapsed));
@@ -72,7 +73,7 @@ fn a_deadline_ends_what_waits_and_spares_what_is_ready() {
 
 #[test]
 fn slow_work_runs_beside_the_worker_and_its_panic_comes_back() {
-    run(async {
+    run(|| async {
         let here = std::thread::current().id();
         assert_ne!(offload(|| std::thread::current().id()).await, here);
         let task = spawn_local("offloads", offload(|| panic!("in the helper")));

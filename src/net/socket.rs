@@ -7,6 +7,7 @@
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
+use std::net::SocketAddr;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
@@ -14,6 +15,8 @@ use std::task::{Context, Poll, Waker, ready};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+
+use super::exec::{self, Io};
 
 /// What the reactor knows of a socket that should be silent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,9 +29,10 @@ pub enum Quiet {
     Closed,
 }
 
-/// On the reactor.
+/// On the reactor of whatever runs this thread: our own executor's, or tokio's.
 #[derive(Debug)]
 pub(super) enum Socket {
+    Own(Io),
     Tcp(TcpStream),
     Unix(UnixStream),
 }
@@ -41,26 +45,42 @@ pub(super) enum FreeSocket {
 }
 
 impl FreeSocket {
+    /// Puts a connected socket on the reactor.
     pub(super) fn attach(self) -> io::Result<Socket> {
+        self.set_nonblocking()?;
+        self.register(true)
+    }
+
+    /// Puts a socket, whose connection is under way, on the reactor.
+    pub(super) fn attach_connecting(self) -> io::Result<Socket> {
+        self.register(false)
+    }
+
+    fn set_nonblocking(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(tcp) => tcp.set_nonblocking(true),
+            Self::Unix(unix) => unix.set_nonblocking(true),
+        }
+    }
+
+    fn register(self, connected: bool) -> io::Result<Socket> {
+        if let Some(executor) = exec::current() {
+            return Ok(Socket::Own(Io::attach(&executor, self, connected)?));
+        }
         Ok(match self {
-            Self::Tcp(tcp) => {
-                tcp.set_nonblocking(true)?;
-                Socket::Tcp(TcpStream::from_std(tcp)?)
-            }
-            Self::Unix(unix) => {
-                unix.set_nonblocking(true)?;
-                Socket::Unix(UnixStream::from_std(unix)?)
-            }
+            Self::Tcp(tcp) => Socket::Tcp(TcpStream::from_std(tcp)?),
+            Self::Unix(unix) => Socket::Unix(UnixStream::from_std(unix)?),
         })
     }
 }
 
-/// Runs the same expression on either kind of socket.
+/// Runs one expression on our own kind of socket and the same on either kind of tokio's.
 macro_rules! either {
-    ($socket:expr, $inner:ident => $body:expr) => {
+    ($socket:expr, $own:ident => $first:expr, $inner:ident => $second:expr) => {
         match $socket {
-            Socket::Tcp($inner) => $body,
-            Socket::Unix($inner) => $body,
+            Socket::Own($own) => $first,
+            Socket::Tcp($inner) => $second,
+            Socket::Unix($inner) => $second,
         }
     };
 }
@@ -68,33 +88,67 @@ macro_rules! either {
 impl Socket {
     pub(super) fn detach(self) -> io::Result<FreeSocket> {
         Ok(match self {
+            Self::Own(io) => io.detach()?,
             Self::Tcp(tcp) => FreeSocket::Tcp(tcp.into_std()?),
             Self::Unix(unix) => FreeSocket::Unix(unix.into_std()?),
         })
     }
 
-    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        let mut buf = ReadBuf::new(buf);
-        ready!(either!(self, socket => Pin::new(socket).poll_read(cx, &mut buf)))?;
-        Poll::Ready(Ok(buf.filled().len()))
+    /// Whether it is a Unix socket.
+    pub(super) const fn is_unix(&self) -> bool {
+        match self {
+            Self::Own(io) => io.is_unix(),
+            Self::Tcp(_) => false,
+            Self::Unix(_) => true,
+        }
     }
 
-    /// Reads into the spare capacity of `buf`, which must not be nothing. 0 is the end.
-    pub(super) fn poll_read_buf(
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        either!(self, io => io.poll_read(cx, buf), socket => {
+            let mut buf = ReadBuf::new(buf);
+            ready!(Pin::new(socket).poll_read(cx, &mut buf))?;
+            Poll::Ready(Ok(buf.filled().len()))
+        })
+    }
+
+    /// Appends at most `room` bytes, which must not be 0, to `buf`. 0 is the end.
+    pub(super) fn poll_read_to(
         &mut self,
         cx: &mut Context<'_>,
         buf: &mut Vec<u8>,
+        room: usize,
     ) -> Poll<io::Result<usize>> {
-        either!(self, socket => pin!(socket.read_buf(buf)).poll(cx))
+        either!(self, io => io.poll_read_to(cx, buf, room), socket => {
+            buf.reserve_exact(room);
+            pin!(socket.read_buf(buf)).poll(cx)
+        })
     }
 
     /// Ready when a read would not surely be in vain.
     pub(super) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(self, socket => socket.poll_read_ready(cx))
+        either!(self, io => io.poll_read_ready(cx), socket => socket.poll_read_ready(cx))
+    }
+
+    /// Ready when a connection under way has come about, or failed; says which.
+    pub(super) fn poll_connected(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(either!(self, io => io.poll_write_ready(cx), socket => socket.poll_write_ready(cx)))?;
+        let failure = either!(self, io => io.take_error(), socket => socket.take_error())?;
+        Poll::Ready(failure.map_or(Ok(()), Err))
+    }
+
+    /// Our address; for TCP only.
+    pub(super) fn local_addr(&self) -> io::Result<SocketAddr> {
+        match self {
+            Self::Own(io) => io.local_addr(),
+            Self::Tcp(tcp) => tcp.local_addr(),
+            Self::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        either!(self, socket => Pin::new(socket).poll_write(cx, buf))
+        either!(self,
+            io => io.poll_write_vectored(cx, &[IoSlice::new(buf)]),
+            socket => Pin::new(socket).poll_write(cx, buf))
     }
 
     pub(super) fn poll_write_vectored(
@@ -102,22 +156,29 @@ impl Socket {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        either!(self, socket => Pin::new(socket).poll_write_vectored(cx, bufs))
+        either!(self,
+            io => io.poll_write_vectored(cx, bufs),
+            socket => Pin::new(socket).poll_write_vectored(cx, bufs))
     }
 
     /// Writes what the kernel takes now; touches nobody's waker.
     pub(super) fn try_write_vectored(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        either!(self, socket => socket.try_write_vectored(bufs))
+        either!(self, io => io.try_write_vectored(bufs), socket => socket.try_write_vectored(bufs))
     }
 
     /// Ends our direction.
     pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(self, socket => Pin::new(socket).poll_shutdown(cx))
+        either!(self,
+            io => Poll::Ready(io.shutdown()),
+            socket => Pin::new(socket).poll_shutdown(cx))
     }
 
     /// Asks the reactor, and the kernel only if the reactor has seen an event since the last empty read (R5).
     pub(super) fn poll_quiet(&self, waker: &Waker) -> Quiet {
         let mut cx = Context::from_waker(waker);
+        if matches!(self, Self::Own(_)) {
+            return self.look(&mut cx);
+        }
         // Outside the executor's budget for one turn: a spent budget looks like silence and is not.
         let look = std::future::poll_fn(|cx| Poll::Ready(self.look(cx)));
         match pin!(tokio::task::unconstrained(look)).poll(&mut cx) {
@@ -145,9 +206,16 @@ impl Socket {
     }
 
     fn peek(&self) -> io::Result<usize> {
-        let mut byte = [MaybeUninit::uninit()];
-        either!(self, socket => {
+        either!(self, io => io.peek(), socket => {
+            let mut byte = [MaybeUninit::uninit()];
             socket.try_io(Interest::READABLE, || SockRef::from(socket).peek(&mut byte))
         })
+    }
+}
+
+#[cfg(test)]
+impl std::os::fd::AsFd for Socket {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        either!(self, io => io.as_fd(), socket => socket.as_fd())
     }
 }

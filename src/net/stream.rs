@@ -208,7 +208,7 @@ impl Stream {
 
     /// Whether this is a Unix socket.
     pub fn is_unix(&self) -> bool {
-        matches!(self.socket, Socket::Unix(_))
+        self.socket.is_unix()
     }
 }
 

@@ -11,17 +11,25 @@ use std::time::Duration;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 
+use super::exec::Executor;
 use super::{Detached, Listener, Stream, Target, TlsContext, clock, connect, timeout_at};
-use crate::config::{LogFormat, Process, SocketOptions, SslMode, TlsSettings};
+use crate::config::{LogFormat, Process, Runtime, SocketOptions, SslMode, TlsSettings};
 
 /// Nothing here takes a second; a test that hangs should say so.
 const TEST_LIMIT: Duration = Duration::from_mins(1);
 
-/// Runs a test on the kind of runtime a worker has.
-pub(super) fn run(test: impl Future<Output = ()>) {
+/// Runs a test on each kind of runtime that a worker may have.
+pub(super) fn run<F: Future<Output = ()>>(test: impl Fn() -> F) {
+    let limited = || async { timeout_at(clock::now() + TEST_LIMIT, test()).await.unwrap() };
+    {
+        // Listeners are the control plane's, which tokio runs on threads of its own.
+        let control =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let _context = control.enter();
+        Executor::new("test", 4).unwrap().run(limited());
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let tasks = tokio::task::LocalSet::new();
-    tasks.block_on(&runtime, async { timeout_at(clock::now() + TEST_LIMIT, test).await.unwrap() });
+    tokio::task::LocalSet::new().block_on(&runtime, limited());
 }
 
 pub(super) fn options() -> SocketOptions {
@@ -37,6 +45,7 @@ pub(super) fn process(listen_addr: &[&str], port: u16) -> Process {
         unix_socket_mode: 0o777,
         unix_socket_group: None,
         workers: None,
+        runtime: Runtime::Reactor,
         metrics_listen: None,
         log_format: LogFormat::Text,
         log_level: "info".to_owned(),

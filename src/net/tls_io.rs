@@ -262,8 +262,7 @@ impl TlsLayer {
         self.received.drain(..self.decoded);
         self.decoded = 0;
         let room = RECEIVE_BOUND.saturating_sub(self.received.len());
-        self.received.reserve_exact(room);
-        match socket.poll_read_buf(cx, &mut self.received) {
+        match socket.poll_read_to(cx, &mut self.received, room) {
             Poll::Ready(Ok(0)) => {
                 self.end = End::Ended;
                 self.received = Vec::new();

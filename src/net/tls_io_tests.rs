@@ -1,11 +1,9 @@
 //! Promises of records on a socket: bounds, order, the end.
 
+use std::future::poll_fn;
 use std::task::{Context, Poll, Waker};
 
-use tokio::io::AsyncReadExt;
-
 use super::rt::{spawn_local, yield_now};
-use super::socket::Socket;
 use super::testing::{pattern, read_exactly, run, tls_pair, travel};
 use super::tls_io::TlsLayer;
 use super::{Quiet, Stream};
@@ -16,22 +14,22 @@ fn layer(stream: &Stream) -> &TlsLayer {
 
 /// What arrives at this end as it is on the wire.
 async fn wire_bytes(stream: &mut Stream) -> Vec<u8> {
-    let Socket::Tcp(tcp) = &mut stream.socket else { unreachable!() };
-    let mut bytes = vec![0; 100_000];
-    let read = tcp.read(&mut bytes).await.unwrap();
-    bytes.truncate(read);
+    let mut bytes = Vec::new();
+    poll_fn(|cx| stream.socket.poll_read_to(cx, &mut bytes, 100_000)).await.unwrap();
     bytes
 }
 
 /// Puts bytes on the wire as they are.
-async fn put_on_wire(stream: &mut Stream, bytes: &[u8]) {
-    let Socket::Tcp(tcp) = &mut stream.socket else { unreachable!() };
-    tokio::io::AsyncWriteExt::write_all(tcp, bytes).await.unwrap();
+async fn put_on_wire(stream: &mut Stream, mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        let written = poll_fn(|cx| stream.socket.poll_write(cx, bytes)).await.unwrap();
+        bytes = &bytes[written..];
+    }
 }
 
 #[test]
 fn s52_a_writer_waits_for_a_slow_reader_instead_of_buffering() {
-    run(async {
+    run(|| async {
         let (mut near, mut far) = tls_pair().await;
         let block = pattern(64 * 1024);
         let mut cx = Context::from_waker(Waker::noop());
@@ -52,7 +50,7 @@ fn s52_a_writer_waits_for_a_slow_reader_instead_of_buffering() {
 
 #[test]
 fn s52_a_reader_that_takes_little_keeps_little() {
-    run(async {
+    run(|| async {
         let (mut near, mut far) = tls_pair().await;
         let sent = pattern(4_000_000);
         let data = sent.clone();
@@ -74,7 +72,7 @@ fn s52_a_reader_that_takes_little_keeps_little() {
 
 #[test]
 fn an_idle_connection_holds_no_buffer() {
-    run(async {
+    run(|| async {
         let (mut near, mut far) = tls_pair().await;
         near.write_all(&pattern(50_000)).await.unwrap();
         read_exactly(&mut far, 50_000).await;
@@ -88,7 +86,7 @@ fn an_idle_connection_holds_no_buffer() {
 
 #[test]
 fn r1d_undecoded_and_unread_bytes_both_count_and_survive_a_move() {
-    run(async {
+    run(|| async {
         let (mut near, mut far) = tls_pair().await;
         near.write_all(b"abc").await.unwrap();
         assert_eq!(read_exactly(&mut far, 1).await, b"a");
@@ -116,7 +114,7 @@ fn r1d_undecoded_and_unread_bytes_both_count_and_survive_a_move() {
 
 #[test]
 fn r1e_unsent_bytes_survive_a_move() {
-    run(async {
+    run(|| async {
         let (mut near, mut far) = tls_pair().await;
         let block = pattern(64 * 1024);
         let mut cx = Context::from_waker(Waker::noop());
@@ -135,7 +133,7 @@ fn r1e_unsent_bytes_survive_a_move() {
 
 #[test]
 fn an_announced_end_and_a_bare_one_both_read_as_the_end() {
-    run(async {
+    run(|| async {
         let (mut near, mut far) = tls_pair().await;
         near.write_all(b"bye").await.unwrap();
         near.shutdown().await.unwrap();
@@ -155,7 +153,7 @@ fn an_announced_end_and_a_bare_one_both_read_as_the_end() {
 
 #[test]
 fn what_came_before_a_broken_record_is_read_first_and_the_fault_stays() {
-    run(async {
+    run(|| async {
         let (mut near, mut far) = tls_pair().await;
         near.write_all(b"good").await.unwrap();
         put_on_wire(&mut near, b"\x17\x03\x03\x00\x20no ciphertext of any known key..").await;
@@ -173,7 +171,7 @@ fn what_came_before_a_broken_record_is_read_first_and_the_fault_stays() {
 
 #[test]
 fn clear_text_inside_tls_is_refused() {
-    run(async {
+    run(|| async {
         for junk in [&b"Q\0\0\0\x0dselect 1\0"[..], b"\x17\x03\x03\xff\xff", b"\x16\x09\x03\x00\x01\x00"] {
             let (mut near, mut far) = tls_pair().await;
             put_on_wire(&mut near, junk).await;
@@ -185,7 +183,7 @@ fn clear_text_inside_tls_is_refused() {
 
 #[test]
 fn keys_can_be_renewed_on_a_connection_that_only_reads() {
-    run(async {
+    run(|| async {
         let (mut near, mut far) = tls_pair().await;
         for round in 0..3u8 {
             near.tls.as_mut().unwrap().refresh_keys();

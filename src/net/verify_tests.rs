@@ -33,7 +33,7 @@ fn expired(params: &mut CertificateParams) {
 
 #[test]
 fn without_verification_any_certificate_will_do() {
-    run(async {
+    run(|| async {
         let authority = Authority::new();
         let shown = authority.issue(&["elsewhere"], expired);
         for mode in [Allow, Prefer, Require] {
@@ -46,7 +46,7 @@ fn without_verification_any_certificate_will_do() {
 
 #[test]
 fn verify_ca_believes_the_chain_and_not_the_name() {
-    run(async {
+    run(|| async {
         let (authority, stranger) = (Authority::new(), Authority::new());
         let shown = authority.issue(&["elsewhere"], |_| {});
         verdict(&shown, &settings(VerifyCa, None, Some(&authority)), "localhost").await.unwrap();
@@ -61,7 +61,7 @@ fn verify_ca_believes_the_chain_and_not_the_name() {
 
 #[test]
 fn verify_full_believes_the_name_too() {
-    run(async {
+    run(|| async {
         let authority = Authority::new();
         let server = settings(VerifyFull, None, Some(&authority));
         let shown = authority.issue(&["db.example.com", "*.pool.example.com", "127.0.0.1"], |_| {});
@@ -84,7 +84,7 @@ fn verify_full_believes_the_name_too() {
 
 #[test]
 fn the_common_name_decides_only_where_there_are_no_alternative_names() {
-    run(async {
+    run(|| async {
         let authority = Authority::new();
         let server = settings(VerifyFull, None, Some(&authority));
         let common = |name: &'static str| {
@@ -119,7 +119,7 @@ fn believing(mode: SslMode, ca: &Identity) -> TlsSettings {
 
 #[test]
 fn a_server_may_show_the_very_certificate_of_the_ca_file() {
-    run(async {
+    run(|| async {
         let home = Authority::new();
         let shown = self_signed(&home, |_| {});
         verdict(&shown, &believing(VerifyCa, &shown), "elsewhere").await.unwrap();
@@ -183,7 +183,7 @@ fn pem_text(whole: &[u8]) -> String {
 
 #[test]
 fn a_certificate_of_version_one_is_good_for_what_needs_no_chain() {
-    run(async {
+    run(|| async {
         let home = Authority::new();
         let shown = version_one(&home);
         verdict(&shown, &settings(Require, None, None), "localhost").await.unwrap();
@@ -204,7 +204,7 @@ async fn admission(client: &TlsSettings, shown: Option<&Identity>) -> io::Result
 
 #[test]
 fn client_certificates_are_required_verified_or_not_asked_for() {
-    run(async {
+    run(|| async {
         let (authority, stranger) = (Authority::new(), Authority::new());
         let own = authority.issue(&["localhost"], |_| {});
         let friend = authority.issue(&["alice"], |_| {});

@@ -53,10 +53,10 @@ impl Worker {
         homes.extend(self.leaving.borrow().iter().cloned());
         for home in homes {
             while let Some(retired) = home.pool.next_retired() {
-                rt::spawn_local("close server", retire(Rc::clone(&home), retired));
+                rt::spawn_detached("close server", retire(Rc::clone(&home), retired));
             }
             while let Some(permit) = home.pool.wanted_connects(now) {
-                rt::spawn_local("open server", Rc::clone(self).dial(Rc::clone(&home), permit));
+                rt::spawn_detached("open server", Rc::clone(self).dial(Rc::clone(&home), permit));
             }
         }
         self.leaving.borrow_mut().retain(|home| !home.servers.borrow().is_empty());

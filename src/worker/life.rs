@@ -294,7 +294,7 @@ impl Worker {
         let scratch = Rc::clone(&self.scratch);
         let relay = Box::new(Relay::new(stream, session, Rc::clone(&home), Rc::clone(&entry), scratch));
         // A task of its own: what logging in needed, several kB, is not carried through the client's idle hours.
-        rt::spawn_local("client", async move {
+        rt::spawn_detached("client", async move {
             let _books = (books, present);
             talk(relay, &home, &entry, began).await;
         });

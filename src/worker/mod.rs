@@ -72,9 +72,10 @@ pub fn start(
     let mut handles = Vec::new();
     for (index, (inbox, receiver)) in channels.into_iter().enumerate() {
         let load = Arc::new(AtomicUsize::new(0));
+        let runtime = config.process.runtime;
         let (shared, config, tls) = (Arc::clone(&shared), Arc::clone(config), Arc::clone(tls));
         let (seen, seed) = (Arc::clone(&load), seed.clone());
-        let join = rt::run_worker(&format!("worker-{index}"), move || {
+        let join = rt::run_worker(&format!("worker-{index}"), runtime, move || {
             let worker = Rc::new(Worker {
                 index,
                 shared,

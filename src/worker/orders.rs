@@ -30,10 +30,10 @@ impl Worker {
         let now = clock::now();
         match message {
             ToWorker::Accept(socket) => {
-                rt::spawn_local("client", Rc::clone(self).serve_socket(socket));
+                rt::spawn_detached("client", Rc::clone(self).serve_socket(socket));
             }
             ToWorker::Adopt(migrant) => {
-                rt::spawn_local("client", Rc::clone(self).adopt(*migrant));
+                rt::spawn_detached("client", Rc::clone(self).adopt(*migrant));
             }
             ToWorker::Cancel { process_id, secret, done } => self.cancel(process_id, secret, done),
             ToWorker::Configure(config, tls) => {

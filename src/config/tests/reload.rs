@@ -39,7 +39,7 @@ fn what_needs_a_restart_is_told_and_stays() {
     let running = config("");
     let new = config(
         "[pooler]\nlisten_addr = \"*\"\nlisten_port = 1\nlisten_backlog = 1\nunix_socket_dir = \"/x\"\n\
-         unix_socket_mode = \"0700\"\nunix_socket_group = \"g\"\nworkers = 1\nmetrics_listen = \"127.0.0.1:1\"\n\
+         unix_socket_mode = \"0700\"\nunix_socket_group = \"g\"\nworkers = 1\nruntime = \"tokio\"\nmetrics_listen = \"127.0.0.1:1\"\n\
          log_format = \"json\"\ntrack_extra_parameters = []\n",
     );
     let postponed = diff(&running, &new).postponed;

@@ -1,0 +1,210 @@
+//! A socket on the executor's reactor.
+//!
+//! Owns: one descriptor and its place on the reactor. Does not know: TLS, buffers.
+
+use std::io::{ErrorKind, IoSlice, Read, Result, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{AsRawFd, RawFd};
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use socket2::SockRef;
+
+use super::Executor;
+use super::reactor::{Reactor, Side, SourceId, Start};
+use crate::net::socket::FreeSocket;
+
+/// See the module. Dropping it closes the socket.
+pub(in crate::net) struct Io {
+    reactor: Rc<Reactor>,
+    id: SourceId,
+    /// `None` only while it is taken off the reactor.
+    socket: Option<FreeSocket>,
+}
+
+impl Io {
+    /// Puts a socket, which must not block, on the reactor. `connected`: it is, so it can be written to.
+    pub(in crate::net) fn attach(executor: &Executor, socket: FreeSocket, connected: bool) -> Result<Self> {
+        let reactor = Rc::clone(executor.reactor());
+        let is_tcp = matches!(socket, FreeSocket::Tcp(_));
+        let start = Start { writable: connected, watch_write: is_tcp || !connected };
+        let id = reactor.register(fd_of(&socket), start)?;
+        Ok(Self { reactor, id, socket: Some(socket) })
+    }
+
+    /// Takes it off the reactor again.
+    pub(in crate::net) fn detach(mut self) -> Result<FreeSocket> {
+        let socket = self.socket.take().ok_or(ErrorKind::NotConnected)?;
+        self.reactor.deregister(self.id, fd_of(&socket))?;
+        Ok(socket)
+    }
+
+    pub(in crate::net) const fn is_unix(&self) -> bool {
+        matches!(self.socket, Some(FreeSocket::Unix(_)))
+    }
+
+    pub(in crate::net) fn poll_read(&self, cx: &Context<'_>, buf: &mut [u8]) -> Poll<Result<usize>> {
+        self.poll_with(Side::Read, cx, |socket| {
+            let n = match socket {
+                FreeSocket::Tcp(tcp) => (&*tcp).read(buf),
+                FreeSocket::Unix(unix) => (&*unix).read(buf),
+            }?;
+            if n > 0 && n < buf.len() {
+                self.reactor.short(self.id, Side::Read);
+            }
+            Ok(n)
+        })
+    }
+
+    /// Appends at most `room` bytes to `buf`, which grows by what has arrived. 0 is the end.
+    pub(in crate::net) fn poll_read_to(
+        &self,
+        cx: &Context<'_>,
+        buf: &mut Vec<u8>,
+        room: usize,
+    ) -> Poll<Result<usize>> {
+        self.reactor.with_scratch(room, |scratch| {
+            let n = ready!(self.poll_read(cx, scratch))?;
+            buf.extend_from_slice(scratch.get(..n).unwrap_or_default());
+            Poll::Ready(Ok(n))
+        })
+    }
+
+    pub(in crate::net) fn poll_write_vectored(
+        &self,
+        cx: &Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<Result<usize>> {
+        self.poll_with(Side::Write, cx, |socket| self.write(socket, bufs))
+    }
+
+    /// Writes what the kernel takes now; touches nobody's waker.
+    pub(in crate::net) fn try_write_vectored(&self, bufs: &[IoSlice<'_>]) -> Result<usize> {
+        let socket = self.socket.as_ref().ok_or(ErrorKind::NotConnected)?;
+        let written = self.write(socket, bufs);
+        if would_block(&written) {
+            self.reactor.empty(self.id, Side::Write);
+            self.reactor.watch_write(self.id, fd_of(socket))?;
+        }
+        written
+    }
+
+    fn write(&self, socket: &FreeSocket, bufs: &[IoSlice<'_>]) -> Result<usize> {
+        let written = match (socket, bufs) {
+            // One piece goes by send(2), which is cheaper than a list of one.
+            (FreeSocket::Tcp(tcp), [one]) => (&*tcp).write(one),
+            (FreeSocket::Tcp(tcp), _) => (&*tcp).write_vectored(bufs),
+            (FreeSocket::Unix(unix), [one]) => (&*unix).write(one),
+            (FreeSocket::Unix(unix), _) => (&*unix).write_vectored(bufs),
+        }?;
+        if written < bufs.iter().map(|buf| buf.len()).sum() {
+            self.reactor.short(self.id, Side::Write);
+            self.reactor.watch_write(self.id, fd_of(socket))?;
+        }
+        Ok(written)
+    }
+
+    /// Ready when a read would not surely be in vain.
+    pub(in crate::net) fn poll_read_ready(&self, cx: &Context<'_>) -> Poll<Result<()>> {
+        self.reactor.poll_ready(self.id, Side::Read, cx).map(Ok)
+    }
+
+    /// Ready when it can be written to, or is broken: for a connection under way.
+    pub(in crate::net) fn poll_write_ready(&self, cx: &Context<'_>) -> Poll<Result<()>> {
+        self.reactor.poll_ready(self.id, Side::Write, cx).map(Ok)
+    }
+
+    /// Looks at the next byte without taking it; `WouldBlock` makes the reactor wait for the next event.
+    pub(in crate::net) fn peek(&self) -> Result<usize> {
+        let socket = self.socket.as_ref().ok_or(ErrorKind::NotConnected)?;
+        let mut byte = [std::mem::MaybeUninit::uninit()];
+        let peeked = match socket {
+            FreeSocket::Tcp(tcp) => SockRef::from(tcp).peek(&mut byte),
+            FreeSocket::Unix(unix) => SockRef::from(unix).peek(&mut byte),
+        };
+        if would_block(&peeked) {
+            self.reactor.empty(self.id, Side::Read);
+        }
+        peeked
+    }
+
+    /// The error that a connection under way has met, if it has.
+    pub(in crate::net) fn take_error(&self) -> Result<Option<std::io::Error>> {
+        match self.socket.as_ref().ok_or(ErrorKind::NotConnected)? {
+            FreeSocket::Tcp(tcp) => tcp.take_error(),
+            FreeSocket::Unix(unix) => unix.take_error(),
+        }
+    }
+
+    pub(in crate::net) fn local_addr(&self) -> Result<SocketAddr> {
+        match &self.socket {
+            Some(FreeSocket::Tcp(tcp)) => tcp.local_addr(),
+            Some(FreeSocket::Unix(_)) | None => Err(ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Ends our direction.
+    pub(in crate::net) fn shutdown(&self) -> Result<()> {
+        match self.socket.as_ref().ok_or(ErrorKind::NotConnected)? {
+            FreeSocket::Tcp(tcp) => tcp.shutdown(Shutdown::Write),
+            FreeSocket::Unix(unix) => unix.shutdown(Shutdown::Write),
+        }
+    }
+
+    fn poll_with(
+        &self,
+        side: Side,
+        cx: &Context<'_>,
+        mut call: impl FnMut(&FreeSocket) -> Result<usize>,
+    ) -> Poll<Result<usize>> {
+        let Some(socket) = &self.socket else { return Poll::Ready(Err(ErrorKind::NotConnected.into())) };
+        loop {
+            ready!(self.reactor.poll_ready(self.id, side, cx));
+            match call(socket) {
+                done if would_block(&done) => {
+                    self.reactor.empty(self.id, side);
+                    if side == Side::Write {
+                        self.reactor.watch_write(self.id, fd_of(socket))?;
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                done => return Poll::Ready(done),
+            }
+        }
+    }
+}
+
+fn would_block(done: &Result<usize>) -> bool {
+    done.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+}
+
+impl Drop for Io {
+    fn drop(&mut self) {
+        if self.socket.is_some() {
+            self.reactor.release(self.id);
+        }
+    }
+}
+
+impl std::fmt::Debug for Io {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Io").field("socket", &self.socket).finish_non_exhaustive()
+    }
+}
+
+fn fd_of(socket: &FreeSocket) -> RawFd {
+    match socket {
+        FreeSocket::Tcp(tcp) => tcp.as_raw_fd(),
+        FreeSocket::Unix(unix) => unix.as_raw_fd(),
+    }
+}
+
+#[cfg(test)]
+impl std::os::fd::AsFd for Io {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        match self.socket.as_ref().expect("attached") {
+            FreeSocket::Tcp(tcp) => tcp.as_fd(),
+            FreeSocket::Unix(unix) => unix.as_fd(),
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! Which sockets can be read and written.
+//!
+//! Owns: the epoll instance and what it has reported of each socket since. Does not know: bytes.
+//!
+//! Sockets are registered once, edge-triggered. What an event says is remembered until a system call has disproved
+//! it: a short read means empty, a short write means full. So neither waiting nor going on costs a system call of
+//! its own.
+//!
+//! Invariants:
+//! - a mark is taken off only by a call that came back short or empty *after* the event that set it was seen, and
+//!   whatever happens later gives another event: no readiness is lost;
+//! - the end of the stream is remembered for good, since it gives one event only, perhaps together with data;
+//! - a number that is used again has another generation: an event for a socket that is gone marks nobody.
+
+use std::cell::RefCell;
+use std::io::Result;
+use std::os::fd::RawFd;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Token};
+
+/// Events taken at once; the next turn takes the rest. Enough for every client of a busy worker to have its turn
+/// before the reactor is asked again, and 12 kB.
+const EVENTS: usize = 1024;
+
+/// The bell of other threads.
+const BELL: Token = Token(usize::MAX);
+
+/// A registered socket, or one that was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct SourceId {
+    index: u32,
+    generation: u32,
+}
+
+impl SourceId {
+    const fn token(self) -> Token {
+        Token((self.generation as usize) << 32 | self.index as usize)
+    }
+
+    fn of(token: Token) -> Self {
+        let half = |word: usize| u32::try_from(word & 0xffff_ffff).unwrap_or(0);
+        Self { index: half(token.0), generation: half(token.0 >> 32) }
+    }
+}
+
+/// One of the two things a socket can be ready for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    Read,
+    Write,
+}
+
+#[derive(Debug, Default)]
+struct Half {
+    ready: bool,
+    ended: bool,
+    waiting: Option<Waker>,
+}
+
+#[derive(Debug, Default)]
+struct Source {
+    generation: u32,
+    watches_write: bool,
+    read: Half,
+    write: Half,
+}
+
+impl Source {
+    const fn half(&mut self, side: Side) -> &mut Half {
+        match side {
+            Side::Read => &mut self.read,
+            Side::Write => &mut self.write,
+        }
+    }
+}
+
+/// What a socket may be taken for when it is registered.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Start {
+    /// It is connected: it can be written to until a write says otherwise.
+    pub(super) writable: bool,
+    /// Ask for events of writing from the start. A Unix socket has one after each read of its peer, so it is asked
+    /// for them only when a write has found it full.
+    pub(super) watch_write: bool,
+}
+
+/// See the module.
+pub(super) struct Reactor {
+    poll: RefCell<mio::Poll>,
+    events: RefCell<Events>,
+    registry: mio::Registry,
+    sources: RefCell<Vec<Source>>,
+    free: RefCell<Vec<u32>>,
+    /// Lent to reads that cannot tell how much room they need.
+    scratch: RefCell<Vec<u8>>,
+}
+
+impl Reactor {
+    pub(super) fn new() -> Result<Self> {
+        let poll = mio::Poll::new()?;
+        let registry = poll.registry().try_clone()?;
+        Ok(Self {
+            poll: RefCell::new(poll),
+            events: RefCell::new(Events::with_capacity(EVENTS)),
+            registry,
+            sources: RefCell::default(),
+            free: RefCell::default(),
+            scratch: RefCell::default(),
+        })
+    }
+
+    /// What ends the wait of [`Reactor::turn`] from another thread.
+    pub(super) fn bell(&self) -> Result<mio::Waker> {
+        mio::Waker::new(&self.registry, BELL)
+    }
+
+    /// Waits for events for at most `limit`, marks the sockets, wakes who waits for them. Whether the bell rang.
+    pub(super) fn turn(&self, limit: Option<Duration>) -> bool {
+        let mut events = self.events.borrow_mut();
+        if let Err(error) = self.poll.borrow_mut().poll(&mut events, limit)
+            && error.kind() != std::io::ErrorKind::Interrupted
+        {
+            // Only a bug gives an error here, and going on without a reactor serves nobody.
+            tracing::error!("epoll failed: {error}");
+        }
+        let mut bell = false;
+        for event in &*events {
+            if event.token() == BELL {
+                bell = true;
+                continue;
+            }
+            let id = SourceId::of(event.token());
+            let closed = event.is_read_closed() || event.is_error();
+            if event.is_readable() || closed {
+                self.mark(id, Side::Read, closed);
+            }
+            let closed = event.is_write_closed() || event.is_error();
+            if event.is_writable() || closed {
+                self.mark(id, Side::Write, closed);
+            }
+        }
+        bell
+    }
+
+    fn mark(&self, id: SourceId, side: Side, ended: bool) {
+        let waiting = {
+            let mut sources = self.sources.borrow_mut();
+            let Some(half) = at(&mut sources, id).map(|source| source.half(side)) else { return };
+            half.ready = true;
+            half.ended |= ended;
+            half.waiting.take()
+        };
+        let Some(waker) = waiting else { return };
+        waker.wake_by_ref();
+        // It is likely to wait here again: keeping its waker saves counting references.
+        let mut sources = self.sources.borrow_mut();
+        let Some(half) = at(&mut sources, id).map(|source| source.half(side)) else { return };
+        if half.waiting.is_none() {
+            half.waiting = Some(waker);
+        }
+    }
+
+    /// Puts a socket on the reactor.
+    pub(super) fn register(&self, fd: RawFd, start: Start) -> Result<SourceId> {
+        let id = self.allot(start);
+        let interest =
+            if start.watch_write { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+        if let Err(error) = self.registry.register(&mut SourceFd(&fd), id.token(), interest) {
+            self.release(id);
+            return Err(error);
+        }
+        Ok(id)
+    }
+
+    fn allot(&self, start: Start) -> SourceId {
+        let reused = self.free.borrow_mut().pop();
+        let mut sources = self.sources.borrow_mut();
+        let index = reused.unwrap_or_else(|| {
+            sources.push(Source::default());
+            u32::try_from(sources.len() - 1).unwrap_or(u32::MAX)
+        });
+        let generation = sources.get_mut(index as usize).map_or(0, |source| {
+            source.watches_write = start.watch_write;
+            source.write.ready = start.writable;
+            source.generation
+        });
+        SourceId { index, generation }
+    }
+
+    /// Takes a socket that stays open off the reactor.
+    pub(super) fn deregister(&self, id: SourceId, fd: RawFd) -> Result<()> {
+        self.release(id);
+        self.registry.deregister(&mut SourceFd(&fd))
+    }
+
+    /// Forgets a socket. Closing its descriptor takes it off epoll; an event that is on its way marks nobody.
+    pub(super) fn release(&self, id: SourceId) {
+        let old = {
+            let mut sources = self.sources.borrow_mut();
+            let Some(source) = at(&mut sources, id) else { return };
+            let generation = source.generation.wrapping_add(1);
+            std::mem::replace(source, Source { generation, ..Source::default() })
+        };
+        self.free.borrow_mut().push(id.index);
+        drop(old);
+    }
+
+    /// Ready if a system call may find something; otherwise the task is woken when one may. The last task that
+    /// asked is the one woken.
+    pub(super) fn poll_ready(&self, id: SourceId, side: Side, cx: &Context<'_>) -> Poll<()> {
+        let old = {
+            let mut sources = self.sources.borrow_mut();
+            let Some(half) = at(&mut sources, id).map(|source| source.half(side)) else {
+                return Poll::Ready(());
+            };
+            if half.ready {
+                return Poll::Ready(());
+            }
+            if half.waiting.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+                return Poll::Pending;
+            }
+            half.waiting.replace(cx.waker().clone())
+        };
+        drop(old);
+        Poll::Pending
+    }
+
+    /// A system call did not do all it was asked for: the next one would be in vain, unless the end is there.
+    pub(super) fn short(&self, id: SourceId, side: Side) {
+        let mut sources = self.sources.borrow_mut();
+        if let Some(half) = at(&mut sources, id).map(|source| source.half(side)) {
+            half.ready = half.ended;
+        }
+    }
+
+    /// A system call would have had to wait: so it is not the end either, whatever an event has said.
+    pub(super) fn empty(&self, id: SourceId, side: Side) {
+        let mut sources = self.sources.borrow_mut();
+        if let Some(half) = at(&mut sources, id).map(|source| source.half(side)) {
+            (half.ready, half.ended) = (false, false);
+        }
+    }
+
+    /// A write found the socket full: asks for events of writing if that has not been done yet.
+    pub(super) fn watch_write(&self, id: SourceId, fd: RawFd) -> Result<()> {
+        let mut sources = self.sources.borrow_mut();
+        let Some(source) = at(&mut sources, id).filter(|source| !source.watches_write) else { return Ok(()) };
+        source.watches_write = true;
+        let both = Interest::READABLE | Interest::WRITABLE;
+        self.registry.reregister(&mut SourceFd(&fd), id.token(), both)
+    }
+
+    /// Lends `room` bytes to read into. Not to be called from within `use_it`.
+    pub(super) fn with_scratch<T>(&self, room: usize, use_it: impl FnOnce(&mut [u8]) -> T) -> T {
+        let mut scratch = self.scratch.borrow_mut();
+        if scratch.len() < room {
+            scratch.resize(room, 0);
+        }
+        use_it(scratch.get_mut(..room).unwrap_or_default())
+    }
+
+    /// Sockets registered.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.sources.borrow().len() - self.free.borrow().len()
+    }
+}
+
+fn at(sources: &mut [Source], id: SourceId) -> Option<&mut Source> {
+    sources.get_mut(id.index as usize).filter(|source| source.generation == id.generation)
+}
