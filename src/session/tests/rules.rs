@@ -96,19 +96,6 @@ fn r52_a_name_whose_parse_may_have_failed_waits_for_the_answer() {
 }
 
 #[test]
-fn r53_r33_eviction_goes_out_where_no_copy_can_begin_and_its_reply_is_swallowed() {
-    let mut talk = Talk::new(PoolMode::Transaction, 1);
-    for (name, sql) in [("a", "select 1"), ("b", "select 2")] {
-        talk.client(&all(&[parse(name, sql), sync()]));
-        talk.server(&replies("1Z"));
-    }
-    let (server, _) = talk.client(&all(&[bind("b"), execute(), sync()]));
-    assert_eq!(server, "C(pooler_1) B(pooler_2) E S");
-    assert_eq!(talk.server(&replies("32DCZ")), "2 D C Z(I)");
-    assert_eq!(talk.facts.statements.len(), 1);
-}
-
-#[test]
 fn t26_deallocate_all_and_discard_all_forget_names_on_both_sides() {
     for tag in [&b"DEALLOCATE ALL\0"[..], b"DISCARD ALL\0"] {
         let mut talk = Talk::transaction();
@@ -240,7 +227,7 @@ fn parameters_that_differ_are_set_first_and_the_client_waits_for_it() {
 fn r11_each_position_has_its_way_back() {
     let step = |talk: &mut Talk| {
         let mut own = Outbox::default();
-        let leave = talk.session.leave(0, 0, &mut own);
+        let leave = talk.session.leave(&mut talk.facts, 0, 0, &mut own);
         (format!("{leave:?}"), words(&own.slices(&[]).flatten().copied().collect::<Vec<u8>>()))
     };
     let mut talk = Talk::transaction();
