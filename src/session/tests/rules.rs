@@ -294,3 +294,33 @@ fn counters_count_requests_and_transactions_as_pgbouncer_does() {
     assert_eq!((tally.xact_us, tally.query_us), (3000, 3000));
     assert_eq!(talk.session.tx(), TxStatus::Idle);
 }
+
+/// A client that pipelines without pause never had its request end, so its first one grew old and was cancelled.
+#[test]
+fn the_clock_of_a_request_starts_anew_with_each_answer_of_a_pipeline() {
+    let mut talk = Talk::transaction();
+    let one = all(&[parse("", "select 1"), bind(""), execute(), sync()]);
+    talk.client(&one);
+    for _ in 0..100 {
+        talk.client(&one); // the next is there before the last is answered
+        let began = talk.now;
+        talk.now += Duration::from_millis(7);
+        assert_eq!(talk.session.request_since(), Some(began), "an old request is seen to be old");
+        talk.server(&replies("12DCZ"));
+        assert_eq!(talk.session.request_since(), Some(talk.now));
+    }
+    talk.server(&replies("12DCZ"));
+    assert_eq!(talk.session.request_since(), None);
+    assert_eq!(talk.session.take_tally().query_us, 700_000, "each counted, none twice");
+}
+
+#[test]
+fn r17_a_reply_made_here_waits_for_the_end_of_the_message_under_way() {
+    let mut talk = Talk::transaction();
+    talk.client(&all(&[parse("", "select 1"), message(b'D', b"S\0"), message(b'H', b"")]));
+    let row = message(b'T', &[7; 60]);
+    assert_eq!(talk.run(false, &[replies("1t"), row[..20].to_vec()].concat()).1.len(), 30);
+    assert_eq!(talk.client(&close("x")), (String::new(), String::new()), "not into the middle of it");
+    let (_, client, _) = talk.run(false, &row[20..]);
+    assert_eq!(client, [&row[20..], &replies("3")].concat());
+}
