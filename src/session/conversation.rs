@@ -111,8 +111,6 @@ pub struct Session {
     pub(super) params: ParamSet,
     /// Counts what Sync, Query and FunctionCall separate.
     pub(super) segment: u64,
-    /// Use mark of the server's statements when the segment began.
-    pub(super) segment_mark: u64,
     pub(super) tally: Tally,
     pub(super) request_since: Option<Instant>,
     pub(super) xact_since: Option<Instant>,
@@ -133,7 +131,6 @@ impl Session {
             unnamed: Unnamed::default(),
             params,
             segment: 0,
-            segment_mark: 0,
             tally: Tally::default(),
             request_since: None,
             xact_since: None,
@@ -151,7 +148,6 @@ impl Session {
         if !self.tracks_statements() {
             facts.unnamed = None; // from here on nobody watches what becomes of it
         }
-        self.segment_mark = facts.statements.mark();
         self.request_since = self.request_since.map(|_| turn.now);
         self.xact_since = self.xact_since.map(|_| turn.now);
         let mut bound: Vec<&[u8]> = Vec::new();

@@ -98,7 +98,7 @@ impl Session {
             b'F' => {
                 self.begin_request(turn);
                 self.send(Kind::FunctionCall, Why::Client);
-                self.end_segment(turn);
+                self.segment += 1;
                 Act::Pass
             }
             b'P' if self.tracks_statements() => self.parse(turn, header, rest),
@@ -151,13 +151,6 @@ impl Session {
         }
     }
 
-    fn end_segment(&mut self, turn: &mut Turn<'_>) {
-        self.segment += 1;
-        if let Some(facts) = turn.facts.as_deref_mut() {
-            self.segment_mark = facts.statements.mark();
-        }
-    }
-
     /// The batch was refused before anything of it was sent: its Sync is answered here (R25).
     fn skip_unsent(&mut self, turn: &mut Turn<'_>, tag: u8) -> Act {
         if tag == b'S' {
@@ -182,7 +175,7 @@ impl Session {
         }
         self.begin_request(turn);
         self.send(Kind::Sync, Why::Client);
-        self.end_segment(turn);
+        self.segment += 1;
         Act::Pass
     }
 
@@ -230,7 +223,7 @@ impl Session {
         } else {
             self.send(Kind::Query, Why::Client);
         }
-        self.end_segment(turn);
+        self.segment += 1;
         Act::Pass
     }
 }

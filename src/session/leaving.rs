@@ -54,7 +54,8 @@ impl Session {
             return Leave::Drain { cancel };
         }
         if !self.inflight.is_empty() {
-            return Leave::Drain { cancel: true };
+            // Settings of our own are soon in force, and an error in their place would cost the server.
+            return Leave::Drain { cancel: !self.is_preparing() };
         }
         if self.tx != TxStatus::Idle {
             to_server.own(|out| put_query(out, "ROLLBACK"));

@@ -217,6 +217,8 @@ fn parameters_that_differ_are_set_first_and_the_client_waits_for_it() {
     assert_eq!(words(&sent), "P() B() E S");
     assert_eq!(talk.run(true, &query("select 1")).2, Taken { consumed: 0, halt: Halt::Wait });
     assert!(!talk.session.is_running(), "f39: a cancel must not hit our own exchange");
+    let left = talk.session.leave(&mut talk.facts, 0, 0, &mut Outbox::default());
+    assert!(matches!(left, Leave::Drain { cancel: false }), "not even when the client goes");
     let done = [replies("12DC"), message(b'S', b"TimeZone\0UTC\0"), replies("Z")].concat();
     assert_eq!(talk.server(&done), "", "t9: what we set is no news");
     assert_eq!(talk.client(&query("select 1")).0, "Q");
@@ -246,6 +248,10 @@ fn r11_each_position_has_its_way_back() {
     let mut talk = Talk::transaction();
     talk.client(&all(&[parse("", "select 1"), bind("")]));
     assert_eq!(step(&mut talk), ("Drain { cancel: true }".into(), "S".into()));
+    let mut talk = Talk::transaction();
+    talk.client(&all(&[parse("", "copy t to stdout"), bind(""), execute(), message(b'H', b"")]));
+    talk.server(&replies("12Hd"));
+    assert_eq!(step(&mut talk), ("Drain { cancel: true }".into(), "S".into()), "what is left needs a Sync");
     let mut talk = Talk::transaction();
     talk.client(&query("select 1")[..9]);
     assert_eq!(step(&mut talk).0, "Close", "r10: half a message");
