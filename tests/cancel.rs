@@ -178,3 +178,25 @@ fn f41_a_storm_of_cancels_leaves_normal_work_alone() {
     assert_eq!(Raw::login(&target).value("select 1"), "1");
     pooler.assert_healthy();
 }
+
+/// A client that always has the next query on its way never seemed to end a request.
+#[test]
+fn the_query_timeout_counts_each_query_of_a_pipeline_and_not_their_sum() {
+    let pooler = PoolerConfig::for_cluster(Cluster::shared(), 1).set("query_timeout", "2").start();
+    let mut raw = Raw::login(&pooler.target());
+    let short = msg::query("select pg_sleep(0.5)");
+    raw.send(&short);
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(4) {
+        raw.send(&short);
+        assert_eq!(brief(&raw.until_ready()), "T D C Z(I)", "after {:?}", start.elapsed());
+    }
+    raw.send(&[msg::query("select pg_sleep(60)"), short.clone()].concat());
+    raw.until_ready();
+    let start = Instant::now();
+    assert_eq!(brief(&raw.until_ready()).trim_start_matches("T "), "E(57014) Z(I)");
+    let waited = start.elapsed();
+    assert!(waited > Duration::from_millis(1500) && waited < Duration::from_secs(10), "{waited:?}");
+    assert_eq!(brief(&raw.until_ready()), "T D C Z(I)", "the next one has a time of its own");
+    assert_eq!(raw.value("select 1"), "1");
+}

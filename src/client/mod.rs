@@ -24,6 +24,8 @@ mod packet;
 mod parameters;
 mod relay;
 #[cfg(test)]
+mod relay_tests;
+#[cfg(test)]
 mod test_config;
 mod verifiers;
 mod wire;

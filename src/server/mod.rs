@@ -14,7 +14,11 @@ mod conn;
 mod encrypt;
 mod error;
 mod home;
+#[cfg(test)]
+mod home_tests;
 mod open;
+#[cfg(test)]
+pub(crate) mod test_home;
 #[cfg(test)]
 pub(crate) mod test_net;
 #[cfg(test)]

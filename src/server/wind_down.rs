@@ -22,8 +22,8 @@ const DRAIN_TIME: Duration = Duration::from_secs(5);
 /// Most bytes read from a server for a client that has gone; reading on would cost more than a new connection.
 const DRAIN_BYTES: usize = 1 << 20;
 
-/// Steps of [`Session::leave`] at most: end COPY, end the batch, roll back, and look again.
-const DRAIN_STEPS: usize = 5;
+/// Steps of [`Session::leave`] at most: end COPY, end the batch, roll back, close what nobody names, and look again.
+const DRAIN_STEPS: usize = 6;
 
 /// How long a closed server may keep its slot while its backend ends (R8).
 const CLOSE_TIME: Duration = Duration::from_secs(5);
@@ -71,7 +71,7 @@ async fn come_to_rest(home: &Rc<Home>, left: &mut Left) -> Option<Quiescent> {
         let mut own = Outbox::default();
         let unread = left.unread.len() + usize::from(left.lease.stream.has_unread());
         let unsent = left.unsent + usize::from(left.lease.stream.has_unsent());
-        match left.session.leave(unsent, unread, &mut own) {
+        match left.session.leave(&mut left.lease.facts, unsent, unread, &mut own) {
             Leave::AtRest(evidence) => return Some(evidence),
             Leave::Close => return None,
             Leave::Drain { cancel } => {

@@ -27,9 +27,14 @@ impl Statement {
         &self.server_name
     }
 
-    /// Text and types as in a Parse behind the name.
+    /// Text and types as in a Parse behind the name; nothing if it is private.
     pub fn rest(&self) -> &[u8] {
         &self.rest
+    }
+
+    /// Whether the text was too large to keep, so that it exists on one server only.
+    pub fn is_private(&self) -> bool {
+        self.rest.is_empty()
     }
 }
 
@@ -61,6 +66,8 @@ pub struct Catalog {
     statements: HashSet<ByText>,
     last_id: u64,
     sweep_at: usize,
+    /// Bytes of text that have come since the last sweep.
+    unswept: usize,
 }
 
 impl Catalog {
@@ -69,7 +76,7 @@ impl Catalog {
         if let Some(known) = self.statements.get(rest) {
             return Rc::clone(&known.0);
         }
-        self.sweep();
+        self.sweep(rest.len());
         let id = self.next_id();
         let server_name = format!("pooler_{id}").into_bytes().into();
         let statement = Rc::new(Statement { id, server_name, rest: rest.into() });
@@ -93,12 +100,17 @@ impl Catalog {
         self.last_id
     }
 
-    /// Forgets what no client and no server refers to, whenever the number has doubled since the last time.
-    fn sweep(&mut self) {
+    /// Forgets what no client and no server refers to, whenever the number has doubled since the last time, or
+    /// much text has come.
+    fn sweep(&mut self, coming: usize) {
         const SMALLEST_SWEEP: usize = 256;
-        if self.statements.len() >= self.sweep_at.max(SMALLEST_SWEEP) {
+        /// What texts nobody uses any more may take; to look through all of them costs little beside reading so much.
+        const MAX_UNSWEPT: usize = 8 * 1024 * 1024;
+        self.unswept += coming;
+        if self.statements.len() >= self.sweep_at.max(SMALLEST_SWEEP) || self.unswept > MAX_UNSWEPT {
             self.statements.retain(|s| Rc::strong_count(&s.0) > 1);
             self.sweep_at = self.statements.len() * 2;
+            self.unswept = coming;
         }
     }
 
@@ -130,5 +142,9 @@ mod tests {
             drop(catalog.intern(&i.to_be_bytes()));
         }
         assert!(catalog.len() <= 512, "{}", catalog.len());
+        for i in 0..200u8 {
+            drop(catalog.intern(&vec![i; 256 * 1024]));
+        }
+        assert!(catalog.len() <= 32, "large ones are forgotten sooner: {}", catalog.len());
     }
 }

@@ -11,10 +11,11 @@ use crate::proto::{FrameHeader, PgError, SqlState, TxStatus, put_bound_query, pu
 use super::catalog::Catalog;
 use super::error::SessionError;
 use super::inflight::{InFlight, Kind, Owed, Why};
+use super::names::ClientStatements;
 use super::outbox::Outbox;
 use super::params::{ParamSet, TrackedNames, set_config_sql};
 use super::quiescent::Quiescent;
-use super::statements::{ClientStatements, ServerStatements};
+use super::statements::ServerStatements;
 use super::tally::Tally;
 use super::unnamed::Unnamed;
 
@@ -110,10 +111,6 @@ pub struct Session {
     pub(super) params: ParamSet,
     /// Counts what Sync, Query and FunctionCall separate.
     pub(super) segment: u64,
-    /// Use mark of the server's statements when the segment began.
-    pub(super) segment_mark: u64,
-    /// Statements too large to keep that only the linked server has.
-    pub(super) pinned_statements: usize,
     pub(super) tally: Tally,
     pub(super) request_since: Option<Instant>,
     pub(super) xact_since: Option<Instant>,
@@ -134,8 +131,6 @@ impl Session {
             unnamed: Unnamed::default(),
             params,
             segment: 0,
-            segment_mark: 0,
-            pinned_statements: 0,
             tally: Tally::default(),
             request_since: None,
             xact_since: None,
@@ -147,20 +142,12 @@ impl Session {
         self.rules.max_prepared > 0 && !matches!(self.rules.mode, PoolMode::Session)
     }
 
-    /// New settings: they apply from the next link on. A session stays one.
-    pub fn set_rules(&mut self, rules: Rules) {
-        if (self.rules.mode == PoolMode::Session) == (rules.mode == PoolMode::Session) {
-            self.rules = rules;
-        }
-    }
-
     /// A server was linked: first puts the parameters that differ in force (own messages at rest, R51).
     pub fn link(&mut self, turn: &mut Turn<'_>) {
         let Some(facts) = turn.facts.as_deref_mut() else { return };
         if !self.tracks_statements() {
             facts.unnamed = None; // from here on nobody watches what becomes of it
         }
-        self.segment_mark = facts.statements.mark();
         self.request_since = self.request_since.map(|_| turn.now);
         self.xact_since = self.xact_since.map(|_| turn.now);
         let mut bound: Vec<&[u8]> = Vec::new();
@@ -203,7 +190,7 @@ impl Session {
 
     /// Whether only the linked server can serve this client.
     pub const fn is_pinned(&self) -> bool {
-        self.unnamed.is_pinned() || self.pinned_statements > 0
+        self.unnamed.is_pinned() || self.names.names_private()
     }
 
     /// A server could not be had for the message at the front of the input, of which `arrived` bytes are there:
@@ -312,9 +299,13 @@ impl Session {
             Why::UnnamedParse | Why::PrepareUnnamed | Why::UnnamedClose | Why::ClientQuery => {
                 facts.unnamed = self.unnamed.confirm();
             }
-            Why::Evict => facts.statements.confirm_close(),
+            Why::Evict(id) => facts.statements.confirm_close(id),
+            Why::PrivateClose(id) => {
+                facts.statements.confirm_close(id);
+                self.names.confirm();
+            }
             Why::LocalParse | Why::LocalClose => self.names.confirm(),
-            Why::Client | Why::Named(_) | Why::CloseStale(_) | Why::Own | Why::Refuse(_) => {}
+            Why::Client | Why::Named(_) | Why::Own | Why::Refuse(_) => {}
         }
     }
 
@@ -327,13 +318,13 @@ impl Session {
             }
             Why::NamedParse
             | Why::Prepare
-            | Why::Evict
+            | Why::Evict(_)
             | Why::UnnamedClose
+            | Why::PrivateClose(_)
             | Why::LocalParse
             | Why::LocalClose
             | Why::Client
             | Why::Named(_)
-            | Why::CloseStale(_)
             | Why::ClientQuery
             | Why::Own
             | Why::Refuse(_) => self.skipped(owed, facts),
@@ -352,8 +343,11 @@ impl Session {
             Why::UnnamedParse | Why::PrepareUnnamed | Why::UnnamedClose | Why::ClientQuery => {
                 self.unnamed.revoke();
             }
-            Why::Evict => facts.statements.revoke_close(),
-            Why::CloseStale(id) => facts.statements.keep_stale(id),
+            Why::Evict(id) => facts.statements.revoke_close(id),
+            Why::PrivateClose(id) => {
+                facts.statements.revoke_close(id);
+                self.names.revoke();
+            }
             Why::Client | Why::Named(_) | Why::Own | Why::Refuse(_) => {}
         }
     }

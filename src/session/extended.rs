@@ -3,6 +3,7 @@
 //! Names are the client's, statements are the pool's, and each server has some of them: a message goes out under
 //! the pooler's name, behind a Parse of our own if this server lacks the statement.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 
 use crate::proto::{
@@ -15,12 +16,13 @@ use super::conversation::{Halt, ServerFacts, Session, Turn};
 use super::error::SessionError;
 use super::from_client::{Act, whole_body};
 use super::inflight::{Kind, Why};
+use super::names::cut;
 use super::statements::Lookup;
 
 /// A Parse up to this size is held whole, so that its text can be compared and prepared again elsewhere. Larger
 /// ones stream through and bind the client to its server. Far above what people write; a worker's read buffer
 /// times four.
-const MAX_HELD_PARSE: usize = 256 * 1024;
+pub(super) const MAX_HELD_PARSE: usize = 256 * 1024;
 
 /// Bytes of a Bind in which both names must end; PostgreSQL uses 63 of each.
 const MAX_BIND_NAMES: usize = 16 * 1024;
@@ -41,13 +43,16 @@ impl Session {
             return self.plain_extended(turn, b'P', header, rest);
         };
         if view.name.is_empty() {
+            if self.unnamed.is_full() {
+                return Act::Stop(Halt::Wait);
+            }
             self.begin_request(turn);
             let id = turn.catalog.next_id();
             self.unnamed.send_parse(id, Some(view.rest), self.segment);
             self.send(Kind::Parse, Why::UnnamedParse);
             return Act::Pass;
         }
-        if let Some(act) = self.name_is_free(turn, view.name) {
+        if let Some(act) = self.name_is_free(turn, view.name, view.rest.len()) {
             return act;
         }
         let statement = turn.catalog.intern(view.rest);
@@ -70,27 +75,28 @@ impl Session {
         Act::Rewritten { front: header.wire_len }
     }
 
-    /// `Some` if a statement of this name cannot be made now.
-    fn name_is_free(&mut self, turn: &mut Turn<'_>, name: &[u8]) -> Option<Act> {
+    /// `Some` if a statement of this name, with so many bytes of text, cannot be made now.
+    fn name_is_free(&mut self, turn: &mut Turn<'_>, name: &[u8], text: usize) -> Option<Act> {
         match self.names.find(name, self.segment) {
             Lookup::Wait => Some(Act::Stop(Halt::Wait)),
-            Lookup::Found(_) => {
-                let text = format!("prepared statement \"{}\" already exists", String::from_utf8_lossy(name));
+            Lookup::Found(_) if !self.names.was_told_lost(name) => {
+                let text = format!("prepared statement \"{}\" already exists", shown(name));
                 Some(self.refuse(turn, PgError::error(SqlState::DUPLICATE_PSTATEMENT, text)))
             }
-            Lookup::Missing if self.names.is_full() => {
-                Some(self.refuse(turn, Self::limit_error("too many prepared statements")))
+            Lookup::Found(_) | Lookup::Missing => {
+                let limit = self.names.limit(name, text)?;
+                Some(self.refuse(turn, Self::limit_error(limit)))
             }
-            Lookup::Missing => None,
         }
     }
 
     fn send_parse(&mut self, turn: &mut Turn<'_>, statement: &Rc<Statement>) {
         self.tally.server_parses += 1;
+        self.evict(turn);
         let Some(facts) = turn.facts.as_deref_mut() else { return };
-        if facts.statements.take_stale(statement.id()) {
+        if facts.statements.take_stale(statement.id(), self.segment) {
             turn.to_server.own(|out| put_close_statement(out, statement.server_name()));
-            self.inflight.owe(Kind::Close, Why::CloseStale(statement.id()));
+            self.inflight.owe(Kind::Close, Why::Evict(statement.id()));
         }
         turn.to_server.own(|out| put_parse(out, statement.server_name(), statement.rest()));
         facts.statements.send_parse(Rc::clone(statement), self.segment);
@@ -103,19 +109,19 @@ impl Session {
             return wait_for_names(body, "statement name too long");
         };
         self.begin_request(turn);
-        let id = turn.catalog.next_id();
         if end == 0 {
+            let id = turn.catalog.next_id();
             self.unnamed.send_parse(id, None, self.segment);
             self.send(Kind::Parse, Why::UnnamedParse);
             return Act::Pass;
         }
         let name = body.get(..end).unwrap_or_default();
-        if let Some(act) = self.name_is_free(turn, name) {
+        if let Some(act) = self.name_is_free(turn, name, 0) {
             return act;
         }
+        self.evict(turn);
         let statement = turn.catalog.private();
         self.names.send(name, Some(Rc::clone(&statement)), self.segment);
-        self.pinned_statements += 1;
         self.tally.client_parses += 1;
         self.tally.server_parses += 1;
         if let Some(facts) = turn.facts.as_deref_mut() {
@@ -144,14 +150,11 @@ impl Session {
                 None => self.plain_extended(turn, b'B', header, rest),
             };
         }
-        let begins_batch = self.inflight.is_empty();
         let statement = match self.ready_named(turn, view.statement) {
             Ok(statement) => statement,
             Err(act) => return act,
         };
-        if begins_batch {
-            self.evict(turn);
-        }
+        self.evict(turn);
         self.tally.binds += 1;
         self.send(Kind::Bind, Why::Named(statement.id()));
         turn.to_server.own(|out| put_bind_front(out, header, &view, statement.server_name()));
@@ -164,9 +167,12 @@ impl Session {
         let Some(facts) = turn.facts.as_deref_mut() else { return };
         let others = facts.statements.mark().saturating_sub(1);
         for _ in 0..MAX_EVICTIONS {
-            let Some(victim) = facts.statements.evict(self.rules.max_prepared, others) else { return };
+            if !facts.statements.exceeds(self.rules.max_prepared) || self.inflight.may_copy() {
+                return;
+            }
+            let Some(victim) = facts.statements.evict(others, self.segment) else { return };
             turn.to_server.own(|out| put_close_statement(out, victim.server_name()));
-            self.inflight.owe(Kind::Close, Why::Evict);
+            self.inflight.owe(Kind::Close, Why::Evict(victim.id()));
         }
     }
 
@@ -193,11 +199,7 @@ impl Session {
     pub(super) fn close(&mut self, turn: &mut Turn<'_>, header: FrameHeader, rest: &[u8]) -> Act {
         let Some(body) = whole_body(header, rest) else { return Act::NeedBytes };
         match TargetView::read(body) {
-            Some(TargetView::Statement(name)) if !name.is_empty() => {
-                self.names.send(name, None, self.segment);
-                self.send(Kind::Close, Why::LocalClose);
-                Act::Drop
-            }
+            Some(TargetView::Statement(name)) if !name.is_empty() => self.close_named(turn, header, name),
             Some(TargetView::Portal(_)) if turn.facts.is_none() => {
                 // No server, no portal; to close what does not exist is no error.
                 turn.to_client.own(|out| out.extend(b"3\0\0\0\x04"));
@@ -214,14 +216,36 @@ impl Session {
         }
     }
 
+    /// To close a name is to forget it; the statement stays for others. One whose text was not kept goes with it.
+    fn close_named(&mut self, turn: &mut Turn<'_>, header: FrameHeader, name: &[u8]) -> Act {
+        if self.names.names_private()
+            && let Some(facts) = turn.facts.as_deref_mut()
+        {
+            match self.names.find(name, self.segment) {
+                Lookup::Wait => return Act::Stop(Halt::Wait),
+                Lookup::Found(statement) if statement.is_private() => {
+                    facts.statements.send_close(statement.id(), self.segment);
+                    self.begin_request(turn);
+                    self.names.send(name, None, self.segment);
+                    self.send(Kind::Close, Why::PrivateClose(statement.id()));
+                    turn.to_server.own(|out| put_close_statement(out, statement.server_name()));
+                    return Act::Rewritten { front: header.wire_len };
+                }
+                Lookup::Found(_) | Lookup::Missing => {}
+            }
+        }
+        self.names.send(name, None, self.segment);
+        self.send(Kind::Close, Why::LocalClose);
+        Act::Drop
+    }
+
     /// Makes sure that the server has the statement behind a client's name.
     fn ready_named(&mut self, turn: &mut Turn<'_>, name: &[u8]) -> Result<Rc<Statement>, Act> {
         let statement = match self.names.find(name, self.segment) {
             Lookup::Found(statement) => statement,
             Lookup::Wait => return Err(Act::Stop(Halt::Wait)),
             Lookup::Missing => {
-                let text = format!("prepared statement \"{}\" does not exist", String::from_utf8_lossy(name));
-                return Err(self.refuse(turn, PgError::error(SqlState::UNDEFINED_PSTATEMENT, text)));
+                return Err(self.refuse_unknown(turn, name));
             }
         };
         let found = match turn.facts.as_deref_mut() {
@@ -231,6 +255,8 @@ impl Session {
         match found {
             Lookup::Wait => return Err(Act::Stop(Halt::Wait)),
             Lookup::Found(()) => self.begin_request(turn),
+            // Lost with the server's record of it, and nobody has the text.
+            Lookup::Missing if statement.is_private() => return Err(self.refuse_unknown(turn, name)),
             Lookup::Missing => {
                 self.begin_request(turn);
                 self.send_parse(turn, &statement);
@@ -263,6 +289,11 @@ impl Session {
         None
     }
 
+    fn refuse_unknown(&mut self, turn: &mut Turn<'_>, name: &[u8]) -> Act {
+        let text = format!("prepared statement \"{}\" does not exist", shown(name));
+        self.refuse(turn, PgError::error(SqlState::UNDEFINED_PSTATEMENT, text))
+    }
+
     /// Answers the message with an error in its place and makes the server skip as the client expects.
     pub(super) fn refuse(&mut self, turn: &mut Turn<'_>, error: PgError) -> Act {
         self.begin_request(turn);
@@ -270,6 +301,11 @@ impl Session {
         self.send(Kind::DescribeStatement, Why::Refuse(Box::new(error)));
         Act::Drop
     }
+}
+
+/// A name as errors show it: cut where PostgreSQL's tables cut it, because errors of ours may have to wait.
+fn shown(name: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(cut(name))
 }
 
 fn wait_for_names(body: &[u8], limit: &'static str) -> Act {

@@ -51,7 +51,12 @@ impl Session {
                 Act::Rewritten { front } => (front, true),
                 Act::Drop => (0, false),
                 Act::NeedBytes => break Halt::More,
-                Act::Stop(halt) => break halt,
+                Act::Stop(halt) => {
+                    if halt == Halt::Wait {
+                        self.nudge(turn);
+                    }
+                    break halt;
+                }
             };
             self.tally.client_bytes += header.wire_len as u64;
             at += front;
@@ -65,7 +70,13 @@ impl Session {
         if header.tag == b'X' {
             return Act::Stop(Halt::End(SessionError::ClientClosed));
         }
-        if self.is_preparing() || self.inflight.is_full() {
+        // What owes nothing passes: in COPY IN the server waits for it.
+        let owes = match header.tag {
+            b'd' | b'c' | b'f' => false,
+            b'H' => header.wire_len > HEADER_LEN,
+            _ => true,
+        };
+        if self.is_preparing() || (owes && self.inflight.is_full()) {
             return Act::Stop(Halt::Wait);
         }
         if self.gate == Gate::SkipToSync {
@@ -80,14 +91,14 @@ impl Session {
             b'H' => self.flush(turn, header),
             b'd' if self.inflight.is_empty() => Act::Drop,
             b'd' => Act::Pass,
-            b'c' | b'f' => self.copy_end(turn),
+            b'c' | b'f' => self.copy_end(),
             b'C' if self.tracks_statements() => self.close(turn, header, rest),
             _ if !linked => Act::Stop(Halt::NeedServer),
             b'Q' => self.query(turn),
             b'F' => {
                 self.begin_request(turn);
                 self.send(Kind::FunctionCall, Why::Client);
-                self.end_segment(turn);
+                self.segment += 1;
                 Act::Pass
             }
             b'P' if self.tracks_statements() => self.parse(turn, header, rest),
@@ -140,13 +151,6 @@ impl Session {
         }
     }
 
-    fn end_segment(&mut self, turn: &mut Turn<'_>) {
-        self.segment += 1;
-        if let Some(facts) = turn.facts.as_deref_mut() {
-            self.segment_mark = facts.statements.mark();
-        }
-    }
-
     /// The batch was refused before anything of it was sent: its Sync is answered here (R25).
     fn skip_unsent(&mut self, turn: &mut Turn<'_>, tag: u8) -> Act {
         if tag == b'S' {
@@ -171,7 +175,7 @@ impl Session {
         }
         self.begin_request(turn);
         self.send(Kind::Sync, Why::Client);
-        self.end_segment(turn);
+        self.segment += 1;
         Act::Pass
     }
 
@@ -183,7 +187,7 @@ impl Session {
             }
             return self.refuse(turn, PgError::error(SqlState::PROTOCOL_VIOLATION, "invalid message format"));
         }
-        if self.inflight.is_batch_open() && !self.inflight.copy().is_in() {
+        if self.inflight.obeys_flush() {
             self.inflight.flushed();
             return Act::Pass;
         }
@@ -191,7 +195,7 @@ impl Session {
     }
 
     /// CopyDone or CopyFail: what it means depends on whether the server has entered COPY IN (R26 to R28).
-    fn copy_end(&mut self, turn: &mut Turn<'_>) -> Act {
+    fn copy_end(&mut self) -> Act {
         if self.inflight.copy().is_in() {
             self.inflight.copy_ended_by_client();
             return Act::Pass;
@@ -199,12 +203,16 @@ impl Session {
         if self.inflight.is_empty() || !self.inflight.is_certain() {
             return Act::Drop;
         }
-        if self.inflight.is_batch_open() && !self.nudged {
-            // The answer that decides may be waiting in the server's buffer.
+        Act::Stop(Halt::Wait)
+    }
+
+    /// The client waits for replies, which may lie in the server's buffer until a Sync that stands behind what
+    /// waits: asks for them, once. A Flush owes nothing and ends nothing (R36).
+    fn nudge(&mut self, turn: &mut Turn<'_>) {
+        if self.inflight.obeys_flush() && !self.nudged {
             self.nudged = true;
             turn.to_server.own(|out| out.extend(b"H\0\0\0\x04"));
         }
-        Act::Stop(Halt::Wait)
     }
 
     fn query(&mut self, turn: &mut Turn<'_>) -> Act {
@@ -215,7 +223,7 @@ impl Session {
         } else {
             self.send(Kind::Query, Why::Client);
         }
-        self.end_segment(turn);
+        self.segment += 1;
         Act::Pass
     }
 }

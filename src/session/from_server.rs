@@ -5,9 +5,9 @@ use std::ops::Range;
 use crate::config::PoolMode;
 use crate::proto::{FrameHeader, HEADER_LEN, PgError, Severity, SqlState, TxStatus};
 
-use super::conversation::{Body, Gate, Halt, Session, Taken, Turn};
+use super::conversation::{Body, Gate, Halt, ServerFacts, Session, Taken, Turn};
 use super::error::SessionError;
-use super::inflight::{Fit, Kind, Misfit, Why};
+use super::inflight::{Fit, Kind, Misfit, Owed, Why};
 
 /// Bytes of an error held to learn its severity and code, which PostgreSQL sends first.
 const MAX_HELD_ERROR: usize = 8 * 1024;
@@ -123,14 +123,9 @@ impl Session {
         let head = self.inflight.on_error(|owed| dropped.push(owed))?;
         let ends_entry =
             !matches!(head.kind, Kind::Query | Kind::FunctionCall | Kind::Sync | Kind::MaybeSync);
+        self.mend_records(&head, error.code, facts);
         if ends_entry {
             self.failed(&head, facts);
-        }
-        if let Why::Named(id) = head.why
-            && error.code == SqlState::FEATURE_NOT_SUPPORTED
-        {
-            // "cached plan must not change result type": parsed anew by whoever binds it next (C6).
-            facts.statements.spoil(id);
         }
         for owed in &dropped {
             self.skipped(owed, facts);
@@ -141,17 +136,37 @@ impl Session {
                 turn.to_client.own(|out| ours.put(out));
                 Ok(false)
             }
-            Why::Evict | Why::CloseStale(_) => Err(Misfit(b'E').into()),
+            Why::Evict(_) => Err(Misfit(b'E').into()),
             Why::Client
             | Why::Named(_)
             | Why::ClientQuery
             | Why::NamedParse
             | Why::UnnamedParse
             | Why::UnnamedClose
+            | Why::PrivateClose(_)
             | Why::LocalParse
             | Why::LocalClose
             | Why::Prepare
             | Why::PrepareUnnamed => Ok(true),
+        }
+    }
+
+    /// What an error tells of the server's statements beyond the message it answers.
+    fn mend_records(&mut self, head: &Owed, code: SqlState, facts: &mut ServerFacts) {
+        let Why::Named(id) = head.why else {
+            if matches!(head.why, Why::NamedParse | Why::Prepare) && code == SqlState::DUPLICATE_PSTATEMENT {
+                // Something took our name, by PREPARE for instance: closed before the next Parse.
+                facts.statements.collide();
+            }
+            return;
+        };
+        if code == SqlState::FEATURE_NOT_SUPPORTED {
+            // "cached plan must not change result type": parsed anew by whoever binds it next (C6).
+            facts.statements.spoil(id);
+        } else if code == SqlState::UNDEFINED_PSTATEMENT {
+            // Lost behind our back, to DEALLOCATE inside a function for instance.
+            facts.statements.lose(id);
+            self.names.lose(id);
         }
     }
 

@@ -13,8 +13,7 @@ use std::collections::VecDeque;
 use crate::proto::{PgError, TxStatus};
 
 /// Replies owed at most before the client has to wait. PostgreSQL keeps up to 8 kB of replies to itself until a
-/// Sync or Flush; the shortest reply has 5 bytes, so fewer than 1,639 entries can be stuck there. The bound is
-/// well above, so waiting for replies at this point always ends.
+/// Sync or Flush, fewer than 1,639 of the shortest; where a batch goes beyond, a Flush of our own asks for them.
 pub(super) const MAX_OWED: usize = 8192;
 
 /// What was sent: decides which replies fit (R15).
@@ -49,8 +48,6 @@ pub enum Why {
     Client,
     /// The client's Bind or Describe of the statement with this number.
     Named(u64),
-    /// Our own Close of the statement with this number, whose plan had gone stale.
-    CloseStale(u64),
     /// The client's simple query, which also ends the unnamed statement.
     ClientQuery,
     /// The client's Parse of a named statement, sent under the pooler's name.
@@ -67,8 +64,10 @@ pub enum Why {
     Prepare,
     /// Our own Parse of the client's unnamed statement; likewise.
     PrepareUnnamed,
-    /// Our own Close of a statement beyond the server's limit.
-    Evict,
+    /// The client's Close of a statement whose text was not kept, with this number, sent under the pooler's name.
+    PrivateClose(u64),
+    /// Our own Close of the statement with this number: the server has too many, or its plan had gone stale.
+    Evict(u64),
     /// Our own message; the reply is swallowed and an error closes the server (R18).
     Own,
     /// A message made to fail, so that the server skips as the client expects; this error takes its place.
@@ -84,13 +83,13 @@ impl Why {
             | Self::ClientQuery
             | Self::NamedParse
             | Self::UnnamedParse
-            | Self::UnnamedClose => true,
+            | Self::UnnamedClose
+            | Self::PrivateClose(_) => true,
             Self::LocalParse
             | Self::LocalClose
             | Self::Prepare
             | Self::PrepareUnnamed
-            | Self::Evict
-            | Self::CloseStale(_)
+            | Self::Evict(_)
             | Self::Own
             | Self::Refuse(_) => false,
         }
@@ -189,6 +188,14 @@ impl InFlight {
         self.batch_open = true;
     }
 
+    /// Whether a Flush may bring out a reply: inside an open batch, and not where COPY IN swallows it (R27).
+    pub fn obeys_flush(&self) -> bool {
+        match self.copy {
+            CopyState::In { ended } => ended && !self.copy_is_simple(),
+            CopyState::None | CopyState::Out => self.batch_open,
+        }
+    }
+
     /// Notes a CopyDone or CopyFail: Syncs behind it are ordinary ones again.
     pub fn copy_ended_by_client(&mut self) {
         if let CopyState::In { ended } = &mut self.copy {
@@ -214,6 +221,11 @@ impl InFlight {
     /// COPY as the server has announced it.
     pub const fn copy(&self) -> CopyState {
         self.copy
+    }
+
+    /// Whether something is under way that might start COPY IN.
+    pub fn may_copy(&self) -> bool {
+        self.queue.iter().any(|owed| matches!(owed.kind, Kind::Execute | Kind::Query))
     }
 
     /// Whether the COPY under way was started by a simple query.
@@ -354,6 +366,8 @@ impl InFlight {
         if ends_in {
             self.queue.retain(|owed| owed.kind != Kind::MaybeSync);
             self.maybe_syncs = 0;
+            let ends_batch = |owed: &Owed| matches!(owed.kind, Kind::Sync | Kind::Query | Kind::FunctionCall);
+            self.batch_open |= !self.queue.iter().any(ends_batch);
         }
         if ends_in || self.copy == CopyState::Out {
             self.copy = CopyState::None;

@@ -1,11 +1,15 @@
 //! What becomes of a server whose client has gone (R11).
 
-use crate::proto::{TxStatus, put_copy_fail, put_query, put_sync};
+use crate::proto::{TxStatus, put_close_statement, put_copy_fail, put_query, put_sync};
 
-use super::conversation::Session;
-use super::inflight::{CopyState, Kind, Why};
+use super::conversation::{ServerFacts, Session};
+use super::inflight::{Kind, Why};
 use super::outbox::Outbox;
 use super::quiescent::Quiescent;
+
+/// Private statements of a client that are closed one by one when it has gone; a server with more of these giants is
+/// cheaper to replace.
+const MAX_ORPHANS: usize = 64;
 
 /// The next step towards a clean server.
 #[derive(Debug)]
@@ -24,23 +28,25 @@ pub enum Leave {
 impl Session {
     /// Decides by the server's exact position; appends our own messages where they are needed. Call it again when
     /// nothing is owed any more. `unsent` and `unread` as in [`Session::try_release`].
-    pub fn leave(&mut self, unsent: usize, unread: usize, to_server: &mut Outbox) -> Leave {
+    pub fn leave(
+        &mut self,
+        facts: &mut ServerFacts,
+        unsent: usize,
+        unread: usize,
+        to_server: &mut Outbox,
+    ) -> Leave {
         let half_sent = self.from_client.left > 0 && self.from_client.pass;
         if half_sent || unsent > 0 || !self.inflight.is_certain() {
             return Leave::Close;
         }
-        match self.inflight.copy() {
-            CopyState::In { .. } => {
-                let simple = self.inflight.copy_is_simple();
-                to_server.own(|out| put_copy_fail(out, "client left"));
-                self.inflight.copy_ended_by_client();
-                if !simple {
-                    self.own_sync(to_server);
-                }
-                return Leave::Drain { cancel: false };
+        if self.inflight.copy().is_in() {
+            let simple = self.inflight.copy_is_simple();
+            to_server.own(|out| put_copy_fail(out, "client left"));
+            self.inflight.copy_ended_by_client();
+            if !simple {
+                self.own_sync(to_server);
             }
-            CopyState::Out => return Leave::Drain { cancel: true },
-            CopyState::None => {}
+            return Leave::Drain { cancel: false };
         }
         if self.inflight.is_batch_open() || self.inflight.is_skipping() {
             let cancel = !self.inflight.is_empty();
@@ -48,14 +54,34 @@ impl Session {
             return Leave::Drain { cancel };
         }
         if !self.inflight.is_empty() {
-            return Leave::Drain { cancel: true };
+            // Settings of our own are soon in force, and an error in their place would cost the server.
+            return Leave::Drain { cancel: !self.is_preparing() };
         }
         if self.tx != TxStatus::Idle {
             to_server.own(|out| put_query(out, "ROLLBACK"));
             self.inflight.owe(Kind::Query, Why::Own);
             return Leave::Drain { cancel: false };
         }
-        self.release_after_end(unsent, unread).map_or(Leave::Close, Leave::AtRest)
+        self.close_private(facts, to_server)
+            .unwrap_or_else(|| self.release_after_end(unsent, unread).map_or(Leave::Close, Leave::AtRest))
+    }
+
+    /// Statements whose text was not kept served this client alone: nobody can name them any more.
+    fn close_private(&mut self, facts: &mut ServerFacts, to_server: &mut Outbox) -> Option<Leave> {
+        self.names.clear();
+        let orphans = facts.statements.take_orphans(self.segment);
+        if orphans.is_empty() {
+            return None;
+        }
+        if orphans.len() > MAX_ORPHANS {
+            return Some(Leave::Close);
+        }
+        for orphan in orphans {
+            to_server.own(|out| put_close_statement(out, orphan.server_name()));
+            self.inflight.owe(Kind::Close, Why::Evict(orphan.id()));
+        }
+        self.own_sync(to_server);
+        Some(Leave::Drain { cancel: false })
     }
 
     /// Whether the replies that a [`Leave::Drain`] waits for have all come.

@@ -4,12 +4,13 @@
 //! force. Values are bytes as the server spelled them.
 
 /// Followed for every client, in the order of the welcome.
-const BUILT_IN: [&str; 6] = [
+const BUILT_IN: [&str; 7] = [
     "client_encoding", // first: it decides how the others are read
     "DateStyle",
     "TimeZone",
     "standard_conforming_strings",
     "application_name",
+    "IntervalStyle",
     "search_path",
 ];
 
@@ -104,9 +105,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_drivers_rely_on_is_followed_whatever_is_configured() {
+        let names = TrackedNames::new(&[]);
+        for name in
+            ["client_encoding", "DateStyle", "TimeZone", "standard_conforming_strings", "IntervalStyle"]
+        {
+            assert!(names.index(name.as_bytes()).is_some(), "{name}");
+        }
+    }
+
+    #[test]
     fn only_what_the_server_reports_and_the_client_wants_otherwise_is_set() {
-        let names = TrackedNames::new(&["IntervalStyle".into(), "datestyle".into()]);
-        assert_eq!(names.len(), 7, "a name given twice counts once");
+        let names = TrackedNames::new(&["lc_messages".into(), "intervalstyle".into()]);
+        assert_eq!(names.len(), 8, "a name given twice counts once");
         let zone = names.index(b"timezone").unwrap();
         let path = names.index(b"search_path").unwrap();
         let (mut client, mut server) = (ParamSet::default(), ParamSet::default());

@@ -1,4 +1,4 @@
-//! Prepared statements: names as the client knows them, and what each server has under the pooler's names.
+//! Prepared statements: what each server has under the pooler's names.
 //!
 //! A record changes when the server answers, not when the request is sent (R52). What was sent but not answered
 //! stands in a queue beside the record; a question that depends on an answer from an earlier segment (one that a
@@ -8,12 +8,6 @@ use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
 use super::catalog::Statement;
-
-/// Names one client may have at once; a client that needs more leaks them.
-pub(super) const MAX_CLIENT_STATEMENTS: usize = 65_536;
-
-/// Bytes of a statement name that count; PostgreSQL's own tables cut at NAMEDATALEN - 1.
-const NAME_LEN: usize = 63;
 
 /// Answer to "does it exist?" while replies are still owed.
 #[derive(Debug)]
@@ -26,88 +20,11 @@ pub enum Lookup<T> {
     Wait,
 }
 
-/// One client's names.
-#[derive(Debug, Default)]
-pub struct ClientStatements {
-    names: HashMap<Box<[u8]>, Rc<Statement>>,
-    sent: VecDeque<SentName>,
-}
-
-#[derive(Debug)]
-struct SentName {
-    name: Box<[u8]>,
-    /// What the name will stand for; `None` when it was closed.
-    becomes: Option<Rc<Statement>>,
-    segment: u64,
-}
-
-impl ClientStatements {
-    /// What `name` stands for at this point of the client's stream.
-    pub fn find(&self, name: &[u8], segment: u64) -> Lookup<Rc<Statement>> {
-        let name = cut(name);
-        let found = match self.sent.iter().rev().find(|sent| *sent.name == *name) {
-            Some(sent) if sent.segment != segment => return Lookup::Wait,
-            Some(sent) => sent.becomes.as_ref(),
-            None => self.names.get(name),
-        };
-        found.map_or(Lookup::Missing, |statement| Lookup::Found(Rc::clone(statement)))
-    }
-
-    /// Notes a Parse (`Some`) or Close (`None`) on its way.
-    pub fn send(&mut self, name: &[u8], becomes: Option<Rc<Statement>>, segment: u64) {
-        self.sent.push_back(SentName { name: cut(name).into(), becomes, segment });
-    }
-
-    /// The oldest change on its way has happened.
-    pub fn confirm(&mut self) {
-        match self.sent.pop_front() {
-            Some(SentName { name, becomes: Some(statement), .. }) => {
-                self.names.insert(name, statement);
-            }
-            Some(SentName { name, becomes: None, .. }) => {
-                self.names.remove(&name);
-            }
-            None => {}
-        }
-    }
-
-    /// The oldest change on its way will not happen.
-    pub fn revoke(&mut self) {
-        self.sent.pop_front();
-    }
-
-    /// Forgets all names, after DEALLOCATE ALL or DISCARD ALL.
-    pub fn clear(&mut self) {
-        self.names.clear();
-    }
-
-    /// Names in use.
-    pub fn len(&self) -> usize {
-        self.names.len()
-    }
-
-    /// Whether no name is in use.
-    pub fn is_empty(&self) -> bool {
-        self.names.is_empty()
-    }
-
-    /// Whether no further name may be made.
-    pub fn is_full(&self) -> bool {
-        self.names.len() + self.sent.len() >= MAX_CLIENT_STATEMENTS
-    }
-}
-
-fn cut(name: &[u8]) -> &[u8] {
-    name.get(..NAME_LEN).unwrap_or(name)
-}
-
 /// What one server has prepared, by statement; the least recently used beyond the limit are closed.
 #[derive(Debug, Default)]
 pub struct ServerStatements {
     ready: HashMap<u64, Slot>,
     parsing: VecDeque<(Rc<Statement>, u64)>,
-    closing: VecDeque<u64>,
-    stale: Vec<u64>,
     clock: u64,
 }
 
@@ -115,13 +32,22 @@ pub struct ServerStatements {
 struct Slot {
     statement: Rc<Statement>,
     used: u64,
-    closing: bool,
+    /// It cannot be run as it is: it has to be closed, then parsed again.
+    stale: bool,
+    /// The segment in which its Close was sent.
+    closing: Option<u64>,
 }
 
 impl Slot {
-    /// A statement whose text was not kept cannot come back, so it does not go either.
+    /// A statement whose text was not kept cannot come back, so it goes only when nobody names it.
     fn may_go(&self, since: u64) -> bool {
-        !self.closing && self.used <= since && !self.statement.rest().is_empty()
+        let wanted = if self.statement.is_private() { !self.is_orphan() } else { self.used > since };
+        self.closing.is_none() && (self.stale || !wanted)
+    }
+
+    /// Whether its text was not kept and no client names it any more.
+    fn is_orphan(&self) -> bool {
+        self.statement.is_private() && Rc::strong_count(&self.statement) == 1
     }
 }
 
@@ -129,14 +55,21 @@ impl ServerStatements {
     /// Whether the server has a statement at this point of the stream; marks it used.
     pub fn find(&mut self, statement: &Statement, segment: u64) -> Lookup<()> {
         self.clock += 1;
-        if let Some(slot) = self.ready.get_mut(&statement.id()) {
-            slot.used = self.clock;
-            return if slot.closing { Lookup::Wait } else { Lookup::Found(()) };
-        }
         match self.parsing.iter().rev().find(|(sent, _)| sent.id() == statement.id()) {
-            Some((_, sent_in)) if *sent_in == segment => Lookup::Found(()),
+            Some((_, sent_in)) if *sent_in == segment => return Lookup::Found(()),
+            Some(_) => return Lookup::Wait,
+            None => {}
+        }
+        let Some(slot) = self.ready.get_mut(&statement.id()) else { return Lookup::Missing };
+        match slot.closing {
+            // Skipped together with the Parse that follows it, or not at all.
+            Some(sent_in) if sent_in == segment => Lookup::Missing,
             Some(_) => Lookup::Wait,
-            None => Lookup::Missing,
+            None if slot.stale => Lookup::Missing,
+            None => {
+                slot.used = self.clock;
+                Lookup::Found(())
+            }
         }
     }
 
@@ -149,7 +82,7 @@ impl ServerStatements {
     pub fn confirm_parse(&mut self) {
         if let Some((statement, _)) = self.parsing.pop_front() {
             self.clock += 1;
-            let slot = Slot { used: self.clock, closing: false, statement };
+            let slot = Slot { used: self.clock, stale: false, closing: None, statement };
             self.ready.insert(slot.statement.id(), slot);
         }
     }
@@ -159,51 +92,85 @@ impl ServerStatements {
         self.parsing.pop_front();
     }
 
-    /// The least recently used statement beyond `limit`, if there is one; it counts as closing from here on.
-    /// Those used after `since` (see [`ServerStatements::mark`]) are left alone.
-    pub fn evict(&mut self, limit: usize, since: u64) -> Option<Rc<Statement>> {
-        if self.ready.len() - self.closing.len().min(self.ready.len()) <= limit {
-            return None;
+    /// The oldest Parse on its way failed because the server has something of that name, whatever it is.
+    pub fn collide(&mut self) {
+        if let Some((statement, _)) = self.parsing.front() {
+            let slot = Slot { used: self.clock, stale: true, closing: None, statement: Rc::clone(statement) };
+            self.ready.insert(statement.id(), slot);
         }
-        let oldest = self.ready.values_mut().filter(|s| s.may_go(since)).min_by_key(|s| s.used)?;
-        oldest.closing = true;
-        self.closing.push_back(oldest.statement.id());
+    }
+
+    /// Whether the server has more than `limit`, those on their way out not counted.
+    pub fn exceeds(&self, limit: usize) -> bool {
+        self.ready.len() > limit && self.ready.values().filter(|slot| slot.closing.is_none()).count() > limit
+    }
+
+    /// The statement to do without first, if there is one; it counts as closing from here on. Those used after
+    /// `since` (see [`ServerStatements::mark`]) are left alone.
+    pub fn evict(&mut self, since: u64, segment: u64) -> Option<Rc<Statement>> {
+        let able = self.ready.values_mut().filter(|slot| slot.may_go(since));
+        let oldest = able.min_by_key(|slot| (!slot.stale, slot.used))?;
+        oldest.closing = Some(segment);
         Some(Rc::clone(&oldest.statement))
     }
 
-    /// The oldest Close on its way was answered.
-    pub fn confirm_close(&mut self) {
-        if let Some(id) = self.closing.pop_front() {
-            self.ready.remove(&id);
+    /// Statements whose text was not kept and that no client names any more; they count as closing from here on.
+    pub fn take_orphans(&mut self, segment: u64) -> Vec<Rc<Statement>> {
+        let orphans = self.ready.values_mut().filter(|slot| slot.closing.is_none() && slot.is_orphan());
+        orphans
+            .map(|slot| {
+                slot.closing = Some(segment);
+                Rc::clone(&slot.statement)
+            })
+            .collect()
+    }
+
+    /// Notes the Close of a statement on its way.
+    pub fn send_close(&mut self, id: u64, segment: u64) {
+        if let Some(slot) = self.ready.get_mut(&id) {
+            slot.closing = Some(segment);
         }
     }
 
-    /// The oldest Close on its way was skipped.
-    pub fn revoke_close(&mut self) {
-        if let Some(slot) = self.closing.pop_front().and_then(|id| self.ready.get_mut(&id)) {
-            slot.closing = false;
+    /// A Close was answered.
+    pub fn confirm_close(&mut self, id: u64) {
+        self.ready.remove(&id);
+    }
+
+    /// A Close was skipped.
+    pub fn revoke_close(&mut self, id: u64) {
+        if let Some(slot) = self.ready.get_mut(&id) {
+            slot.closing = None;
         }
     }
 
-    /// A statement's plan cannot be used any more: it has to be closed before it is parsed again.
+    /// A statement cannot be run as it is: it has to be closed before it is parsed again.
     pub fn spoil(&mut self, id: u64) {
-        let known = self.ready.get(&id);
-        if known.is_some_and(|slot| !slot.closing && !slot.statement.rest().is_empty()) {
-            self.ready.remove(&id);
-            self.stale.push(id);
+        if let Some(slot) = self.ready.get_mut(&id)
+            && !slot.statement.is_private()
+        {
+            slot.stale = true;
         }
     }
 
-    /// Whether a statement has to be closed first; whoever asks will do it.
-    pub fn take_stale(&mut self, id: u64) -> bool {
-        let before = self.stale.len();
-        self.stale.retain(|&known| known != id);
-        self.stale.len() < before
+    /// A statement that was here is not: the record is wrong about it, so nothing else in it is relied on.
+    pub fn lose(&mut self, id: u64) {
+        for slot in self.ready.values_mut() {
+            slot.stale |= !slot.statement.is_private();
+        }
+        if self.ready.get(&id).is_some_and(|slot| slot.statement.is_private()) {
+            self.ready.remove(&id);
+        }
     }
 
-    /// The Close of a spoiled statement was skipped.
-    pub fn keep_stale(&mut self, id: u64) {
-        self.stale.push(id);
+    /// Whether a statement has to be closed first; whoever asks does it, in this segment.
+    pub fn take_stale(&mut self, id: u64, segment: u64) -> bool {
+        let Some(slot) = self.ready.get_mut(&id) else { return false };
+        let closes = slot.stale && slot.closing.is_none();
+        if closes {
+            slot.closing = Some(segment);
+        }
+        closes
     }
 
     /// A point in the order of uses, for [`ServerStatements::evict`].
@@ -211,11 +178,9 @@ impl ServerStatements {
         self.clock
     }
 
-    /// Forgets everything, after DEALLOCATE ALL or DISCARD ALL.
+    /// Forgets what the server had, after DEALLOCATE ALL or DISCARD ALL.
     pub fn clear(&mut self) {
         self.ready.clear();
-        self.closing.clear();
-        self.stale.clear();
     }
 
     /// Statements the server has.
@@ -235,31 +200,6 @@ mod tests {
     use crate::session::Catalog;
 
     #[test]
-    fn r52_a_name_exists_when_the_server_has_answered_and_not_before() {
-        let mut catalog = Catalog::default();
-        let statement = catalog.intern(b"select 1\0\0\0");
-        let mut names = ClientStatements::default();
-        names.send(b"s1", Some(Rc::clone(&statement)), 1);
-        assert!(matches!(names.find(b"s1", 1), Lookup::Found(_)), "later in the same segment");
-        assert!(matches!(names.find(b"s1", 2), Lookup::Wait), "in the next one it may have failed");
-        names.revoke();
-        assert!(matches!(names.find(b"s1", 2), Lookup::Missing), "a skipped Parse leaves no trace");
-        names.send(b"s1", Some(statement), 2);
-        names.confirm();
-        assert!(matches!(names.find(b"s1", 3), Lookup::Found(_)));
-    }
-
-    #[test]
-    fn names_are_cut_where_postgresql_cuts_them() {
-        let mut catalog = Catalog::default();
-        let mut names = ClientStatements::default();
-        names.send(&[b'a'; 70], Some(catalog.intern(b"x\0\0\0")), 1);
-        names.confirm();
-        assert!(matches!(names.find(&[b'a'; 63], 2), Lookup::Found(_)));
-        assert!(matches!(names.find(&[b'a'; 62], 2), Lookup::Missing));
-    }
-
-    #[test]
     fn r53_the_least_recently_used_goes_and_a_skipped_close_brings_it_back() {
         let mut catalog = Catalog::default();
         let mut server = ServerStatements::default();
@@ -270,13 +210,15 @@ mod tests {
         }
         assert!(matches!(server.find(&all[0], 2), Lookup::Found(())));
         let mark = server.mark();
-        assert_eq!(server.evict(2, mark).map(|s| s.id()), Some(all[1].id()));
-        assert!(server.evict(2, mark).is_none(), "one beyond the limit, one goes");
-        assert!(matches!(server.find(&all[1], 2), Lookup::Wait));
-        server.revoke_close();
+        assert!(server.exceeds(2) && !server.exceeds(3));
+        assert_eq!(server.evict(mark, 2).map(|s| s.id()), Some(all[1].id()));
+        assert!(!server.exceeds(2), "one beyond the limit, one goes");
+        assert!(matches!(server.find(&all[1], 3), Lookup::Wait));
+        assert!(matches!(server.find(&all[1], 2), Lookup::Missing), "the Parse would follow the Close");
+        server.revoke_close(all[1].id());
         assert!(matches!(server.find(&all[1], 2), Lookup::Found(())));
-        assert!(server.evict(2, mark).is_some());
-        server.confirm_close();
+        let victim = server.evict(server.mark(), 2).unwrap();
+        server.confirm_close(victim.id());
         assert_eq!(server.len(), 2);
     }
 }

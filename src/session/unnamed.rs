@@ -7,11 +7,17 @@ use std::collections::VecDeque;
 
 use super::statements::Lookup;
 
+/// Bytes of texts whose Parse was not answered yet before the client has to wait: a few of the largest that are
+/// kept, and far more than small ones that PostgreSQL may leave unanswered until a Sync.
+pub(super) const MAX_SENT_BYTES: usize = 1024 * 1024;
+
 /// A client's unnamed statement: a number that tells whether a server has just this one, and its text and types.
 #[derive(Debug, Default)]
 pub struct Unnamed {
     current: Option<Text>,
     sent: VecDeque<Sent>,
+    /// Texts in `sent`, in bytes.
+    sent_bytes: usize,
     spare: Vec<u8>,
     /// The text was too large to keep, so only the server that has it can run it.
     pinned: bool,
@@ -58,6 +64,7 @@ impl Unnamed {
         let mut copy = std::mem::take(&mut self.spare);
         copy.clear();
         copy.extend_from_slice(rest.unwrap_or_default());
+        self.sent_bytes += copy.len();
         let change = Change::Parse(Text { id, rest: copy }, rest.is_none());
         self.sent.push_back(Sent { change, segment });
     }
@@ -74,7 +81,7 @@ impl Unnamed {
 
     /// The oldest change has happened; returns the number of the statement the server has now.
     pub fn confirm(&mut self) -> Option<u64> {
-        match self.sent.pop_front()?.change {
+        match self.take_oldest()? {
             Change::Parse(text, pinned) => {
                 let id = text.id;
                 self.replace(Some(text), pinned);
@@ -90,16 +97,29 @@ impl Unnamed {
 
     /// The oldest change was a Parse that failed: the server has dropped what it had.
     pub fn fail(&mut self) {
-        if let Some(Sent { change: Change::Parse(..), .. }) = self.sent.pop_front() {
+        if let Some(Change::Parse(..)) = self.take_oldest() {
             self.replace(None, false);
         }
     }
 
     /// The oldest change was skipped.
     pub fn revoke(&mut self) {
-        if let Some(Sent { change: Change::Parse(text, _), .. }) = self.sent.pop_front() {
+        if let Some(Change::Parse(text, _)) = self.take_oldest() {
             self.keep_spare(text.rest);
         }
+    }
+
+    /// Whether as much text is on its way as one client may leave unanswered.
+    pub const fn is_full(&self) -> bool {
+        self.sent_bytes >= MAX_SENT_BYTES
+    }
+
+    fn take_oldest(&mut self) -> Option<Change> {
+        let change = self.sent.pop_front()?.change;
+        if let Change::Parse(text, _) = &change {
+            self.sent_bytes -= text.rest.len();
+        }
+        Some(change)
     }
 
     /// Whether only the server now in use has the statement.

@@ -87,6 +87,12 @@ const ACCEPTED: &[Accepted] = &[
         pooled: "A: 2 D(1) C(SELECT 1) Z(I)",
         _reason: SQL_PREPARE,
     },
+    Accepted {
+        script: "t26_what_a_function_deallocates_is_an_error_and_can_be_made_anew",
+        direct: "A: E(ERROR 26000: prepared statement \"z1\" does not exist) Z(I)",
+        pooled: "A: E(ERROR 26000: prepared statement \"pooler_N\" does not exist) Z(I)",
+        _reason: NAME_IN_TEXT,
+    },
 ];
 
 const NAME_IN_TEXT: &str = "PostgreSQL's own text names the statement as the server knows it";

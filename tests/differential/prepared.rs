@@ -86,6 +86,55 @@ scripts! {
             s.query("A", statement);
         }
     };
+    t26_discard_plans_and_sequences_free_no_name => |s: &mut Stage<'_>| {
+        s.ask("A", &parse("z1", "select 1"));
+        for statement in ["discard plans", "discard sequences", "discard temp"] {
+            s.query("A", statement);
+            s.ask("A", &execute("z1"));
+        }
+        s.query("A", "deallocate prepare all");
+        s.ask("A", &execute("z1"));
+    };
+    t26_deallocate_all_as_a_statement_of_its_own_frees_every_name => |s: &mut Stage<'_>| {
+        s.ask("A", &parse("z1", "select 1"));
+        s.ask("A", &[msg::run("deallocate all", &[]), msg::sync()].concat());
+        s.ask("A", &execute("z1"));
+    };
+    t26_what_a_function_deallocates_is_an_error_and_can_be_made_anew => |s: &mut Stage<'_>| {
+        s.ask("A", &parse("z1", "select 1"));
+        s.ask("A", &parse("z2", "select 2"));
+        s.ask("B", &parse("z1", "select 3"));
+        s.query("A", "do $$ begin execute 'deallocate all'; end $$");
+        s.ask("A", &describe("z1"));
+        s.ask("A", &parse("z1", "select 1"));
+        s.ask("A", &execute("z1"));
+        s.ask("B", &execute("z1"));
+    };
+    a_large_statement_lives_until_it_is_closed => |s: &mut Stage<'_>| {
+        let large = format!("select 41 /* {} */", "x".repeat(300 * 1024));
+        s.ask("A", &parse("big", &large));
+        s.ask("A", &execute("big"));
+        s.ask("A", &[msg::close(b'S', "big"), msg::sync()].concat());
+        s.lives("B");
+        s.ask("A", &execute("big"));
+        s.ask("A", &parse("big", &large));
+        s.ask("A", &execute("big"));
+        s.query("A", "deallocate all");
+        s.lives("B");
+        s.ask("A", &parse("", &large));
+        s.ask("A", &execute(""));
+        s.query("A", "select 1");
+        s.lives("B");
+        s.ask("A", &parse("big", &large));
+        s.leave("A");
+        s.lives("B");
+    };
+    many_local_replies_without_a_sync_are_answered => |s: &mut Stage<'_>| {
+        let closes = msg::close(b'S', "none").repeat(10_000);
+        s.say("A", &[msg::parse("", "select 1"), closes].concat());
+        s.ask("A", &msg::sync());
+        s.lives("B");
+    };
     t27_deallocate_all_of_another_client_takes_nothing => |s: &mut Stage<'_>| {
         s.ask("A", &parse("z1", "select 1"));
         s.query("B", "deallocate all");

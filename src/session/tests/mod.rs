@@ -4,6 +4,7 @@ use std::time::Instant;
 
 mod properties;
 mod rules;
+mod statements;
 
 use super::*;
 use crate::config::PoolMode;

@@ -105,6 +105,48 @@ proptest! {
     }
 }
 
+/// One message of a random script.
+fn random_message(what: u8, name: &str, sql: &str) -> Vec<u8> {
+    match what {
+        0 => parse(name, sql),
+        1 => bind(name),
+        2 => execute(),
+        3 => close(name),
+        4 => message(b'D', format!("S{name}\0").as_bytes()),
+        5 => query(sql),
+        6 => message(b'H', b""),
+        7 => parse(name, &format!("{sql}{}", " ".repeat(crate::session::extended::MAX_HELD_PARSE))),
+        _ => sync(),
+    }
+}
+
+proptest! {
+    /// Whole scripts at once against a server that holds its replies back, with statements too large to keep and a
+    /// server that may keep only a few: every reply comes, and the record of the server's statements is true.
+    #[test]
+    fn r36_r52_r53_pipelines_never_wait_for_ever_and_records_are_true(
+        script in proptest::collection::vec((0u8..40, 0usize..4, any::<bool>()), 1..60),
+        max_prepared in 1usize..4,
+    ) {
+        let mut talk = Talk::new(PoolMode::Transaction, max_prepared);
+        let (mut behind, mut direct) = (model::Postgres::default(), model::Postgres::default());
+        let mut sent = Vec::new();
+        for (number, (what, name, fail)) in script.into_iter().enumerate() {
+            // One large one in forty, one failure in some.
+            let what = if what < 39 { [0, 1, 2, 3, 4, 5, 6, 8, 0, 1, 1, 3, 8][usize::from(what) % 13] } else { 7 };
+            let sql = if fail && number % 4 == 0 { "fail".to_owned() } else { format!("select {}", number % 5) };
+            sent.extend(random_message(what, ["", "a", "b", "c"][name], &sql));
+        }
+        sent.extend(sync());
+        model::pipeline(&mut talk, &mut behind, &mut direct, &sent)?;
+        prop_assert!(talk.session.inflight.at_rest(talk.session.tx()));
+        prop_assert_eq!(talk.facts.statements.len(), behind.named());
+        model::pipeline(&mut talk, &mut behind, &mut direct, &all(&[close("a"), close("b"), close("c"), query("x")]))?;
+        prop_assert!(talk.at_rest() && !talk.session.is_pinned(), "nothing binds a client that names nothing");
+        prop_assert_eq!(talk.facts.statements.len(), behind.named());
+    }
+}
+
 /// Enough of PostgreSQL to answer the extended protocol.
 mod model {
     use super::*;
@@ -114,6 +156,7 @@ mod model {
     pub(super) struct Postgres {
         statements: HashMap<Vec<u8>, Vec<u8>>,
         skipping: bool,
+        buffer: Vec<u8>,
     }
 
     impl Postgres {
@@ -126,6 +169,28 @@ mod model {
                 rest = &rest[header.wire_len..];
             }
             out
+        }
+
+        /// Replies that PostgreSQL would send now: up to the last Sync, Query, Flush or error. The others stay in
+        /// its buffer.
+        fn answer_when_flushed(&mut self, bytes: &[u8]) -> Vec<u8> {
+            let mut ready = 0;
+            let mut rest = bytes;
+            while let Ok(Some(header)) = FrameHeader::frontend(rest) {
+                let reply = self.one(header.tag, &rest[5..header.wire_len]);
+                let flushes = matches!(header.tag, b'S' | b'Q' | b'H') || reply.first() == Some(&b'E');
+                self.buffer.extend(reply);
+                if flushes && !(header.tag == b'H' && self.skipping) {
+                    ready = self.buffer.len();
+                }
+                rest = &rest[header.wire_len..];
+            }
+            self.buffer.drain(..ready).collect()
+        }
+
+        /// Statements it has under names.
+        pub(super) fn named(&self) -> usize {
+            self.statements.keys().filter(|name| !name.is_empty()).count()
         }
 
         fn one(&mut self, tag: u8, body: &[u8]) -> Vec<u8> {
@@ -145,6 +210,7 @@ mod model {
                     Ok(replies("3"))
                 }
                 b'E' => Ok(replies("DC")),
+                b'H' => Ok(Vec::new()),
                 _ => {
                     self.statements.remove(&b""[..]);
                     let failed = body.starts_with(b"fail");
@@ -195,6 +261,32 @@ mod model {
         prop_assert_eq!(taken, Taken { consumed: answer.len(), halt: Halt::More });
         got.extend(client);
         prop_assert_eq!(words(&got), words(&wanted), "sent {}", words(sent));
+        Ok(())
+    }
+
+    /// Sends everything at once; the server keeps replies to itself as long as it may. Nobody may wait for ever.
+    pub(super) fn pipeline(
+        talk: &mut Talk,
+        behind: &mut Postgres,
+        direct: &mut Postgres,
+        sent: &[u8],
+    ) -> Result<(), TestCaseError> {
+        let wanted = direct.answer(sent);
+        let (mut got, mut at) = (Vec::new(), 0);
+        loop {
+            let (server, client, taken) = talk.run(true, &sent[at..]);
+            at += taken.consumed;
+            got.extend(client);
+            let ready = behind.answer_when_flushed(&server);
+            if ready.is_empty() && at == sent.len() {
+                break;
+            }
+            prop_assert!(!ready.is_empty() || taken.consumed > 0, "waits for ever behind {}", words(&got));
+            let (_, client, taken) = talk.run(false, &ready);
+            prop_assert_eq!(taken, Taken { consumed: ready.len(), halt: Halt::More });
+            got.extend(client);
+        }
+        prop_assert_eq!(words(&got), words(&wanted));
         Ok(())
     }
 }

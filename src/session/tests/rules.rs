@@ -96,19 +96,6 @@ fn r52_a_name_whose_parse_may_have_failed_waits_for_the_answer() {
 }
 
 #[test]
-fn r53_r33_eviction_goes_out_where_no_copy_can_begin_and_its_reply_is_swallowed() {
-    let mut talk = Talk::new(PoolMode::Transaction, 1);
-    for (name, sql) in [("a", "select 1"), ("b", "select 2")] {
-        talk.client(&all(&[parse(name, sql), sync()]));
-        talk.server(&replies("1Z"));
-    }
-    let (server, _) = talk.client(&all(&[bind("b"), execute(), sync()]));
-    assert_eq!(server, "C(pooler_1) B(pooler_2) E S");
-    assert_eq!(talk.server(&replies("32DCZ")), "2 D C Z(I)");
-    assert_eq!(talk.facts.statements.len(), 1);
-}
-
-#[test]
 fn t26_deallocate_all_and_discard_all_forget_names_on_both_sides() {
     for tag in [&b"DEALLOCATE ALL\0"[..], b"DISCARD ALL\0"] {
         let mut talk = Talk::transaction();
@@ -230,6 +217,8 @@ fn parameters_that_differ_are_set_first_and_the_client_waits_for_it() {
     assert_eq!(words(&sent), "P() B() E S");
     assert_eq!(talk.run(true, &query("select 1")).2, Taken { consumed: 0, halt: Halt::Wait });
     assert!(!talk.session.is_running(), "f39: a cancel must not hit our own exchange");
+    let left = talk.session.leave(&mut talk.facts, 0, 0, &mut Outbox::default());
+    assert!(matches!(left, Leave::Drain { cancel: false }), "not even when the client goes");
     let done = [replies("12DC"), message(b'S', b"TimeZone\0UTC\0"), replies("Z")].concat();
     assert_eq!(talk.server(&done), "", "t9: what we set is no news");
     assert_eq!(talk.client(&query("select 1")).0, "Q");
@@ -240,7 +229,7 @@ fn parameters_that_differ_are_set_first_and_the_client_waits_for_it() {
 fn r11_each_position_has_its_way_back() {
     let step = |talk: &mut Talk| {
         let mut own = Outbox::default();
-        let leave = talk.session.leave(0, 0, &mut own);
+        let leave = talk.session.leave(&mut talk.facts, 0, 0, &mut own);
         (format!("{leave:?}"), words(&own.slices(&[]).flatten().copied().collect::<Vec<u8>>()))
     };
     let mut talk = Talk::transaction();
@@ -259,6 +248,10 @@ fn r11_each_position_has_its_way_back() {
     let mut talk = Talk::transaction();
     talk.client(&all(&[parse("", "select 1"), bind("")]));
     assert_eq!(step(&mut talk), ("Drain { cancel: true }".into(), "S".into()));
+    let mut talk = Talk::transaction();
+    talk.client(&all(&[parse("", "copy t to stdout"), bind(""), execute(), message(b'H', b"")]));
+    talk.server(&replies("12Hd"));
+    assert_eq!(step(&mut talk), ("Drain { cancel: true }".into(), "S".into()), "what is left needs a Sync");
     let mut talk = Talk::transaction();
     talk.client(&query("select 1")[..9]);
     assert_eq!(step(&mut talk).0, "Close", "r10: half a message");
@@ -306,4 +299,34 @@ fn counters_count_requests_and_transactions_as_pgbouncer_does() {
     assert_eq!((tally.xacts, tally.queries), (1, 2), "overlapping requests count once");
     assert_eq!((tally.xact_us, tally.query_us), (3000, 3000));
     assert_eq!(talk.session.tx(), TxStatus::Idle);
+}
+
+/// A client that pipelines without pause never had its request end, so its first one grew old and was cancelled.
+#[test]
+fn the_clock_of_a_request_starts_anew_with_each_answer_of_a_pipeline() {
+    let mut talk = Talk::transaction();
+    let one = all(&[parse("", "select 1"), bind(""), execute(), sync()]);
+    talk.client(&one);
+    for _ in 0..100 {
+        talk.client(&one); // the next is there before the last is answered
+        let began = talk.now;
+        talk.now += Duration::from_millis(7);
+        assert_eq!(talk.session.request_since(), Some(began), "an old request is seen to be old");
+        talk.server(&replies("12DCZ"));
+        assert_eq!(talk.session.request_since(), Some(talk.now));
+    }
+    talk.server(&replies("12DCZ"));
+    assert_eq!(talk.session.request_since(), None);
+    assert_eq!(talk.session.take_tally().query_us, 700_000, "each counted, none twice");
+}
+
+#[test]
+fn r17_a_reply_made_here_waits_for_the_end_of_the_message_under_way() {
+    let mut talk = Talk::transaction();
+    talk.client(&all(&[parse("", "select 1"), message(b'D', b"S\0"), message(b'H', b"")]));
+    let row = message(b'T', &[7; 60]);
+    assert_eq!(talk.run(false, &[replies("1t"), row[..20].to_vec()].concat()).1.len(), 30);
+    assert_eq!(talk.client(&close("x")), (String::new(), String::new()), "not into the middle of it");
+    let (_, client, _) = talk.run(false, &row[20..]);
+    assert_eq!(client, [&row[20..], &replies("3")].concat());
 }

@@ -1,0 +1,64 @@
+//! What clients leave to those who come after them: nothing, or a server that was reset.
+
+use tokio::task::LocalSet;
+
+use super::give_back;
+use super::test_home::{home, lent, settings};
+use super::test_net::{read_some, soon};
+use crate::config::PoolMode;
+use crate::net::clock;
+use crate::session::{ParamSet, Quiescent, Session};
+
+/// The welcome was once taken from whatever an idle server had in force, so that the time zone of one client became
+/// everybody's (S31).
+#[tokio::test]
+async fn s31_r46_the_welcome_learns_what_an_idle_server_reports_and_not_what_a_client_has_set() {
+    let home = home(PoolMode::Transaction, None);
+    let reported = [("TimeZone", "UTC"), ("DateStyle", "ISO, MDY"), ("server_version", "15.0")];
+    let (mut lease, _peer) = lent(&home, &reported).await;
+    let (zone, style) = (home.names.index(b"TimeZone").unwrap(), home.names.index(b"DateStyle").unwrap());
+    // A client had it, and set its own zone there; then a reload of PostgreSQL changed the date style.
+    lease.facts.params.set(zone, b"Asia/Tokyo");
+    let before = lease.facts.params.clone();
+    home.refresh_welcome(&before, &before);
+    lease.facts.params.set(style, b"German");
+    home.refresh_welcome(&before, &lease.facts.params);
+    let welcome = home.welcome.borrow().clone().unwrap();
+    assert_eq!(welcome.followed.value(zone), Some(&b"UTC"[..]), "one client's zone is nobody else's");
+    assert_eq!(welcome.followed.value(style), Some(&b"German"[..]), "r46: what changed by itself is told");
+    let told: Vec<_> = welcome.reported.iter().map(|(_, value)| String::from_utf8_lossy(value)).collect();
+    assert_eq!(told, ["UTC", "German", "15.0"]);
+}
+
+/// A reload takes a pool from one mode to another while clients of the old one are there.
+#[tokio::test]
+async fn r3_a_session_ends_with_a_reset_or_with_its_server_whatever_mode_the_pool_has_now() {
+    use PoolMode::{Session as Kept, Transaction};
+    let reset = Some("DISCARD ALL");
+    let cases = [
+        // The client's mode, the pool's present mode and query, whether the server lives on.
+        ("nothing changed", Kept, Kept, reset, true),
+        ("to transaction: nobody resets any more", Kept, Transaction, None, false),
+        ("to transaction, resetting always", Kept, Transaction, reset, false),
+        ("to session: what a transaction leaves is reset too", Transaction, Kept, reset, true),
+        ("transaction as before", Transaction, Transaction, None, true),
+    ];
+    for (name, lived, now, query, lives_on) in cases {
+        let work = LocalSet::new();
+        let home = home(lived, query);
+        let (lease, mut peer) = lent(&home, &[]).await;
+        home.settings.replace(settings(now, query));
+        let session = Session::new(settings(lived, None).rules, ParamSet::default());
+        let back = give_back(&home, lease, session, Quiescent::for_test());
+        let server = async {
+            if lives_on && query.is_some() {
+                assert_eq!(read_some(&mut peer, 17).await, b"Q\0\0\0\x10DISCARD ALL\0", "{name}");
+                peer.write_all(b"C\0\0\0\x10DISCARD ALL\0Z\0\0\0\x05I").await.unwrap();
+            }
+        };
+        soon(work.run_until(async { tokio::join!(back, server) })).await;
+        let mut again = home.pool.checkout(clock::now());
+        let lent_again = again.try_now(clock::now()).is_some_and(|outcome| outcome.is_ok());
+        assert_eq!(lent_again, lives_on, "{name}");
+    }
+}

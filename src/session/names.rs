@@ -1,0 +1,191 @@
+//! Names of prepared statements as one client knows them.
+//!
+//! As everywhere, a record changes when the answer comes (R52): what was sent but not answered stands in a queue
+//! beside it.
+
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+
+use super::catalog::Statement;
+use super::statements::Lookup;
+
+/// Names one client may have at once; a client that needs more leaks them.
+pub(super) const MAX_CLIENT_STATEMENTS: usize = 65_536;
+
+/// Bytes that the names of one client may keep alive, their texts counted in full though others may share them.
+/// Several times what drivers' own caches hold (pgjdbc stops at 5 MiB, others at a few hundred texts).
+pub(super) const MAX_CLIENT_STATEMENT_BYTES: usize = 32 * 1024 * 1024;
+
+/// What a name costs beside its bytes: its places in tables, allocations.
+const NAME_OVERHEAD: usize = 128;
+
+/// Bytes of a statement name that count; PostgreSQL's own tables cut at NAMEDATALEN - 1.
+const NAME_LEN: usize = 63;
+
+/// One client's names.
+#[derive(Debug, Default)]
+pub struct ClientStatements {
+    names: HashMap<Box<[u8]>, Name>,
+    sent: VecDeque<SentName>,
+    /// What `names` and `sent` cost.
+    bytes: usize,
+    /// How many of `names` and `sent` stand for statements whose text was not kept.
+    private: usize,
+}
+
+#[derive(Debug)]
+struct Name {
+    statement: Rc<Statement>,
+    /// The client was told that there is no such statement, so it may make one.
+    told_lost: bool,
+}
+
+#[derive(Debug)]
+struct SentName {
+    name: Box<[u8]>,
+    /// What the name will stand for; `None` when it was closed.
+    becomes: Option<Rc<Statement>>,
+    segment: u64,
+}
+
+impl ClientStatements {
+    /// What `name` stands for at this point of the client's stream.
+    pub fn find(&self, name: &[u8], segment: u64) -> Lookup<Rc<Statement>> {
+        let name = cut(name);
+        let found = match self.sent.iter().rev().find(|sent| *sent.name == *name) {
+            Some(sent) if sent.segment != segment => return Lookup::Wait,
+            Some(sent) => sent.becomes.as_ref(),
+            None => self.names.get(name).map(|known| &known.statement),
+        };
+        found.map_or(Lookup::Missing, |statement| Lookup::Found(Rc::clone(statement)))
+    }
+
+    /// Notes a Parse (`Some`) or Close (`None`) on its way.
+    pub fn send(&mut self, name: &[u8], becomes: Option<Rc<Statement>>, segment: u64) {
+        let name = cut(name);
+        self.count(name, becomes.as_deref());
+        self.sent.push_back(SentName { name: name.into(), becomes, segment });
+    }
+
+    /// The oldest change on its way has happened.
+    pub fn confirm(&mut self) {
+        let Some(SentName { name, becomes, .. }) = self.sent.pop_front() else { return };
+        if let Some(old) = self.names.remove(&name) {
+            self.discount(&name, Some(&old.statement));
+        }
+        match becomes {
+            Some(statement) => {
+                self.names.insert(name, Name { statement, told_lost: false });
+            }
+            None => self.discount(&name, None),
+        }
+    }
+
+    /// The oldest change on its way will not happen.
+    pub fn revoke(&mut self) {
+        if let Some(SentName { name, becomes, .. }) = self.sent.pop_front() {
+            self.discount(&name, becomes.as_deref());
+        }
+    }
+
+    /// Forgets all names, after DEALLOCATE ALL or DISCARD ALL.
+    pub fn clear(&mut self) {
+        for (name, known) in std::mem::take(&mut self.names) {
+            self.discount(&name, Some(&known.statement));
+        }
+    }
+
+    /// The client was told that a statement does not exist. Those whose text was not kept are gone indeed; others
+    /// will be parsed again when they are used, unless the client makes them anew before.
+    pub fn lose(&mut self, id: u64) {
+        for known in self.names.values_mut().filter(|known| known.statement.id() == id) {
+            known.told_lost = true;
+        }
+        let gone = self.names.extract_if(|_, known| known.told_lost && known.statement.is_private());
+        let lost: Vec<_> = gone.collect();
+        for (name, known) in lost {
+            self.discount(&name, Some(&known.statement));
+        }
+    }
+
+    /// Whether the client was told that its statement of this name does not exist.
+    pub fn was_told_lost(&self, name: &[u8]) -> bool {
+        let name = cut(name);
+        self.names.get(name).is_some_and(|known| known.told_lost)
+            && self.sent.iter().all(|sent| *sent.name != *name)
+    }
+
+    /// Whether a name stands for a statement whose text was not kept, or may do so soon.
+    pub const fn names_private(&self) -> bool {
+        self.private > 0
+    }
+
+    /// Names in use.
+    pub fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Whether no name is in use.
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// Why no further name may be made, if none may. `text` is the length of what it would stand for.
+    pub fn limit(&self, name: &[u8], text: usize) -> Option<&'static str> {
+        if self.names.len() + self.sent.len() >= MAX_CLIENT_STATEMENTS {
+            return Some("too many prepared statements");
+        }
+        let bytes = self.bytes + cost(cut(name), text);
+        (bytes > MAX_CLIENT_STATEMENT_BYTES).then_some("prepared statements are too large in total")
+    }
+
+    fn count(&mut self, name: &[u8], becomes: Option<&Statement>) {
+        self.bytes += cost(name, becomes.map_or(0, |s| s.rest().len()));
+        self.private += usize::from(becomes.is_some_and(Statement::is_private));
+    }
+
+    fn discount(&mut self, name: &[u8], was: Option<&Statement>) {
+        self.bytes -= cost(name, was.map_or(0, |s| s.rest().len()));
+        self.private -= usize::from(was.is_some_and(Statement::is_private));
+    }
+}
+
+const fn cost(name: &[u8], text: usize) -> usize {
+    name.len() + text + NAME_OVERHEAD
+}
+
+/// A name as far as it counts.
+pub(super) fn cut(name: &[u8]) -> &[u8] {
+    name.get(..NAME_LEN).unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::Catalog;
+
+    #[test]
+    fn r52_a_name_exists_when_the_server_has_answered_and_not_before() {
+        let mut catalog = Catalog::default();
+        let statement = catalog.intern(b"select 1\0\0\0");
+        let mut names = ClientStatements::default();
+        names.send(b"s1", Some(Rc::clone(&statement)), 1);
+        assert!(matches!(names.find(b"s1", 1), Lookup::Found(_)), "later in the same segment");
+        assert!(matches!(names.find(b"s1", 2), Lookup::Wait), "in the next one it may have failed");
+        names.revoke();
+        assert!(matches!(names.find(b"s1", 2), Lookup::Missing), "a skipped Parse leaves no trace");
+        names.send(b"s1", Some(statement), 2);
+        names.confirm();
+        assert!(matches!(names.find(b"s1", 3), Lookup::Found(_)));
+    }
+
+    #[test]
+    fn names_are_cut_where_postgresql_cuts_them() {
+        let mut catalog = Catalog::default();
+        let mut names = ClientStatements::default();
+        names.send(&[b'a'; 70], Some(catalog.intern(b"x\0\0\0")), 1);
+        names.confirm();
+        assert!(matches!(names.find(&[b'a'; 63], 2), Lookup::Found(_)));
+        assert!(matches!(names.find(&[b'a'; 62], 2), Lookup::Missing));
+    }
+}
