@@ -102,7 +102,7 @@ impl Relay {
         let unread = link.unread.len() + usize::from(link.lease.stream.has_unread());
         let Some(evidence) = self.session.try_release(unsent, unread) else { return };
         let Some(Link { mut lease, .. }) = self.link.take() else { return };
-        self.session.unlink();
+        self.session.unlink(Some(&mut lease.facts));
         self.entry.server.replace(None);
         let settings = self.home.settings.borrow();
         if lease.entry.cancels.get() > 0 || settings.reset_query.is_some() {

@@ -208,7 +208,7 @@ impl<C> Pool<C> {
             let conn = state.slots.get_mut(key)?.conn.take()?;
             Some((key, conn, reason))
         })?;
-        Some(Retired { conn, reason, slot: SlotGuard::new(self.clone(), key) })
+        Some(Retired { conn: *conn, reason, slot: SlotGuard::new(self.clone(), key) })
     }
 
     /// When time alone changes something for those who wait: a pause after failures ends, the reserve opens, or

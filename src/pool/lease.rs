@@ -17,11 +17,11 @@ pub struct Lease<C> {
     slot: SlotKey,
     id: ServerId,
     /// Taken only by the three ends of a lease, each of which consumes it.
-    conn: Option<C>,
+    conn: Option<Box<C>>,
 }
 
 impl<C> Lease<C> {
-    pub(super) const fn new(pool: Pool<C>, slot: SlotKey, id: ServerId, conn: C) -> Self {
+    pub(super) const fn new(pool: Pool<C>, slot: SlotKey, id: ServerId, conn: Box<C>) -> Self {
         Self { pool, slot, id, conn: Some(conn) }
     }
 

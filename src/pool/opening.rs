@@ -117,7 +117,7 @@ impl<C> PoolState<C> {
         let mode = self.mode;
         let Some(slot) = self.shift(key, SlotEvent::Connected) else { return };
         slot.id = id;
-        slot.conn = Some(conn);
+        slot.conn = Some(Box::new(conn));
         slot.connected_at = now;
         let reason = match mode {
             Mode::Closed => Some(RetireReason::DatabaseRemoved),

@@ -73,13 +73,15 @@ impl<C> PoolState<C> {
     /// Whether it is to be closed for its age now. Saying yes starts the gap until the next one.
     fn is_too_old(&mut self, key: SlotKey, now: Instant) -> bool {
         let (Some(lifetime), Some(slot)) = (self.limits.lifetime, self.slots.get(key)) else { return false };
+        if now.saturating_duration_since(slot.connected_at) < lifetime {
+            return false;
+        }
         let gap = self.limits.lifetime_gap();
-        let old = now.saturating_duration_since(slot.connected_at) >= lifetime;
         let may = self.last_lifetime_close.is_none_or(|last| now.saturating_duration_since(last) >= gap);
-        if old && may {
+        if may {
             self.last_lifetime_close = Some(now);
         }
-        old && may
+        may
     }
 
     /// Why a server that comes back must be closed instead of lent again, in PgBouncer's order.

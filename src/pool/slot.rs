@@ -116,8 +116,8 @@ pub(super) struct Slot<C> {
     pub(super) state: SlotState,
     /// Given at connect; 0 before.
     pub(super) id: ServerId,
-    /// Present while idle, while delivered to a waiter that has not looked yet, and while queued as retired.
-    pub(super) conn: Option<C>,
+    /// In a box, because it moves with every loan. Present while idle, while delivered to a waiter that has not looked yet, and while queued as retired.
+    pub(super) conn: Option<Box<C>>,
     /// When the permit was issued, then when the login succeeded.
     pub(super) connected_at: Instant,
     /// When it last became idle.

@@ -50,7 +50,7 @@ pub(super) struct Tally {
 /// Answer to somebody who wants a server.
 pub(super) enum Answer<C> {
     /// Here it is. Whether it is quiet must be asked when nothing is borrowed.
-    Lend(SlotKey, ServerId, C),
+    Lend(SlotKey, ServerId, Box<C>),
     /// There will be none.
     Fail(CheckoutError),
     /// In the queue.
@@ -276,7 +276,7 @@ impl<C> PoolState<C> {
     // --- coming back -----------------------------------------------------------------------------------------
 
     /// A holder returns a server with evidence.
-    pub(super) fn release(&mut self, key: SlotKey, conn: C, now: Instant, wakes: &mut Wakes) {
+    pub(super) fn release(&mut self, key: SlotKey, conn: Box<C>, now: Instant, wakes: &mut Wakes) {
         if let Some(slot) = self.slots.get_mut(key) {
             slot.conn = Some(conn);
         }
@@ -296,7 +296,7 @@ impl<C> PoolState<C> {
     }
 
     /// A holder, or nobody any more, gives up a server whose state is not proven.
-    pub(super) fn retire_held(&mut self, key: SlotKey, conn: C, reason: RetireReason) {
+    pub(super) fn retire_held(&mut self, key: SlotKey, conn: Box<C>, reason: RetireReason) {
         if let Some(slot) = self.slots.get_mut(key) {
             slot.conn = Some(conn);
         }

@@ -3,6 +3,7 @@
 //! `from_client` and `from_server` beside this file are the two directions. All progress lives here and in
 //! [`ServerFacts`], none in a future: whoever moves the bytes may stop at any point.
 
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use crate::config::PoolMode;
@@ -28,6 +29,8 @@ pub struct ServerFacts {
     pub statements: ServerStatements,
     /// Number of the unnamed statement it has.
     pub unnamed: Option<u64>,
+    /// Memory for the replies it will owe; always empty.
+    pub(super) spare: VecDeque<Owed>,
 }
 
 /// What a conversation is made with.
@@ -148,6 +151,7 @@ impl Session {
         if !self.tracks_statements() {
             facts.unnamed = None; // from here on nobody watches what becomes of it
         }
+        self.inflight.reuse(std::mem::take(&mut facts.spare));
         self.request_since = self.request_since.map(|_| turn.now);
         self.xact_since = self.xact_since.map(|_| turn.now);
         let mut bound: Vec<&[u8]> = Vec::new();
@@ -266,9 +270,12 @@ impl Session {
         std::mem::take(&mut self.tally)
     }
 
-    /// A server is gone or given back: nothing of it remains here.
-    pub fn unlink(&mut self) {
-        self.inflight = InFlight::default();
+    /// A server is gone or given back: nothing of it remains here. `facts` are those of a server given back.
+    pub fn unlink(&mut self, facts: Option<&mut ServerFacts>) {
+        let spare = self.inflight.end();
+        if let Some(facts) = facts {
+            facts.spare = spare;
+        }
         self.from_server = Body::default();
         if self.gate == Gate::Preparing {
             self.gate = Gate::Open;
@@ -278,10 +285,10 @@ impl Session {
 
     /// Gives the replies whose turn has come and that are made here (R17).
     pub(super) fn deliver_local(&mut self, to_client: &mut Outbox) {
-        if self.from_server.left > 0 {
-            return; // in the middle of a reply of the server
-        }
-        while let Some(owed) = self.inflight.take_local() {
+        // In the middle of a reply of the server they wait.
+        while self.from_server.left == 0
+            && let Some(owed) = self.inflight.take_local()
+        {
             let reply: &[u8; 5] = if owed.kind == Kind::Parse { b"1\0\0\0\x04" } else { b"3\0\0\0\x04" };
             to_client.own(|out| out.extend(reply));
             self.names.confirm();

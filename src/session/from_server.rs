@@ -36,6 +36,15 @@ impl Session {
                 }
                 continue;
             }
+            let passed = self.pass_plain(rest);
+            if passed > 0 {
+                turn.to_client.pass(at..at + passed);
+                at += passed;
+                if self.from_server.left > 0 {
+                    break Halt::More;
+                }
+                continue;
+            }
             // Replies made here stand behind what has just been passed on.
             self.deliver_local(turn.to_client);
             let header = match FrameHeader::backend(rest) {
@@ -63,6 +72,23 @@ impl Session {
             }
         };
         Taken { consumed: at, halt }
+    }
+
+    /// How many bytes at the front pass without being judged: rows, for the most part. If the last message is
+    /// there in part, its rest is noted.
+    fn pass_plain(&mut self, input: &[u8]) -> usize {
+        let mut end = 0;
+        while let Some(rest) = input.get(end..)
+            && let Ok(Some(header)) = FrameHeader::backend(rest)
+            && self.inflight.is_plain_part(header.tag)
+            && !(header.tag == b'C' && may_clear_statements(header, rest))
+        {
+            end += header.wire_len;
+        }
+        self.tally.server_bytes += end as u64;
+        let here = end.min(input.len());
+        self.from_server = Body { left: end - here, pass: true };
+        here
     }
 
     /// Judges one message; whether it passes to the client.
@@ -213,6 +239,11 @@ impl Session {
     pub fn server_lost() -> PgError {
         PgError::fatal(SqlState::CONNECTION_FAILURE, "server connection lost")
     }
+}
+
+/// Whether a command completion may be DEALLOCATE ALL or DISCARD ALL, by its first letter, or cannot be told yet.
+fn may_clear_statements(header: FrameHeader, message: &[u8]) -> bool {
+    message.len() < header.wire_len || message.get(HEADER_LEN) == Some(&b'D')
 }
 
 /// Bytes that must be there before a message is judged; beyond them it streams.

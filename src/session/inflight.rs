@@ -16,6 +16,10 @@ use crate::proto::{PgError, TxStatus};
 /// Sync or Flush, fewer than 1,639 of the shortest; where a batch goes beyond, a Flush of our own asks for them.
 pub(super) const MAX_OWED: usize = 8192;
 
+/// Entries of an empty list whose memory is worth keeping for the next conversation: a pipeline of a dozen
+/// statements. They are kept with the server, since idle clients are many.
+const MAX_SPARE: usize = 64;
+
 /// What was sent: decides which replies fit (R15).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -201,6 +205,34 @@ impl InFlight {
         if let CopyState::In { ended } = &mut self.copy {
             *ended = true;
         }
+    }
+
+    /// Whether a message of this type needs no judging now: it is a part of what the head is owed, passes to the
+    /// client, and changes nothing. Command completions count only outside COPY.
+    pub fn is_plain_part(&self, tag: u8) -> bool {
+        let Some(head) = self.queue.front() else { return false };
+        let part = match (head.kind, tag) {
+            (Kind::Query | Kind::Execute, b'D') => true,
+            (Kind::Query, b'T' | b'C') => self.copy == CopyState::None,
+            (Kind::Query | Kind::Execute, b'd') => self.copy == CopyState::Out,
+            _ => false,
+        };
+        part && head.why.forwards()
+    }
+
+    /// Takes over the memory of an earlier list, so that a new one need not ask for any.
+    pub fn reuse(&mut self, spare: VecDeque<Owed>) {
+        if self.queue.capacity() == 0 {
+            self.queue = spare;
+        }
+    }
+
+    /// Ends the conversation with a server; what is left is the memory of its list.
+    pub fn end(&mut self) -> VecDeque<Owed> {
+        let mut queue = std::mem::take(self).queue;
+        queue.clear();
+        queue.shrink_to(MAX_SPARE);
+        queue
     }
 
     /// Whether what is sent now is thrown away by the server until a Sync (R19).
