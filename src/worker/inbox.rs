@@ -34,6 +34,8 @@ pub enum ToWorker {
     Configure(Arc<Config>, Arc<TlsContext>),
     /// Answers with everything the console and the metrics show.
     Snapshot(oneshot::Sender<WorkerSnapshot>),
+    /// Answers, to show that the worker turns.
+    Ping(oneshot::Sender<()>),
     /// Stops lending servers of one database, or of all; answers when none is lent any more.
     Pause(Option<String>, oneshot::Sender<()>),
     /// Ends a pause.

@@ -43,6 +43,9 @@ impl Worker {
             ToWorker::Snapshot(reply) => {
                 let _ = reply.send(self.snapshot());
             }
+            ToWorker::Ping(reply) => {
+                let _ = reply.send(());
+            }
             ToWorker::Pause(database, done) => {
                 self.note_pause(database.as_deref());
                 for home in self.homes_of(database.as_deref()) {
