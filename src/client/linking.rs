@@ -80,7 +80,7 @@ impl Relay {
             CheckoutError::Canceled => {
                 PgError::error(SqlState::QUERY_CANCELED, "canceling statement due to user request")
             }
-            CheckoutError::Closed | CheckoutError::Failed(_) => {
+            CheckoutError::Closed(_) | CheckoutError::Failed(_) => {
                 return Err(Ended::Refused(error.for_client()));
             }
             CheckoutError::Timeout { .. } | CheckoutError::Refused(_) => {
