@@ -24,7 +24,11 @@ mod packet;
 mod parameters;
 mod relay;
 #[cfg(test)]
+mod relay_tests;
+#[cfg(test)]
 mod test_config;
+#[cfg(test)]
+pub(crate) mod test_entry;
 mod verifiers;
 mod wire;
 
@@ -34,7 +38,7 @@ pub use door::{
 };
 pub use end::{EndClass, LoginEnd};
 pub use ended::Ended;
-pub use entry::{ClientEntry, ClientState, EndOrder};
+pub use entry::{ClientEntry, ClientState, EndOrder, HeldCancel};
 pub use handshake::{GreetEnv, Greeting, greet};
 pub use login::{Authenticated, Identity, LoginEnv, Rights, authenticate};
 pub use parameters::choose_parameters;

@@ -4,7 +4,7 @@
 //! data plane names no runtime; it uses what is exported here, so the executor can be changed behind this seam.
 //!
 //! Reading order: `endpoint` (who is at the other end), `socket` (TCP or Unix), `stream` (bytes, plain or TLS),
-//! `tls_io` (how records come and go), `handshake` (how a stream becomes TLS), `connect` and `listener` (where
+//! `hang_up`, `tls_io` (how records come and go), `handshake` (how a stream becomes TLS), `connect` and `listener` (where
 //! streams come from), `tls_context` and `verify` (what is presented and what is believed), `rt` and `clock`.
 
 pub mod clock;
@@ -12,6 +12,7 @@ mod connect;
 mod detached;
 mod endpoint;
 mod handshake;
+mod hang_up;
 mod listener;
 mod pem;
 pub mod rt;

@@ -3,9 +3,11 @@
 //! Owns: which client, pool and server live on this thread, and the tasks that serve them. Does not know: the
 //! protocol.
 //!
-//! Reading order: `state` (what a worker owns), `life` and `words` (a client from socket to farewell), `homes` (pools from the
-//! configuration), `janitor` (servers opened and closed), `tick`, `inbox` and `orders`, `report`.
+//! Reading order: `state` (what a worker owns), `life`, `first` and `words` (a client from socket to
+//! farewell), `cancelling`, `homes` (pools from the configuration), `janitor` (servers opened and closed), `tick`, `inbox` and `orders`, `report`.
 
+mod cancelling;
+mod first;
 mod homes;
 mod inbox;
 mod janitor;
@@ -25,7 +27,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 use std::thread::JoinHandle;
 
-pub use inbox::{Drain, INBOX_BOUND, Migrant, ToWorker};
+pub use inbox::{Arrival, Drain, INBOX_BOUND, Migrant, ToWorker};
 
 use crate::admin::AdminHandle;
 use crate::auth::AuthSeed;
