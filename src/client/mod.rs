@@ -33,8 +33,8 @@ mod verifiers;
 mod wire;
 
 pub use door::{
-    Door, DoorBook, MAX_FAILING, MAX_FAILURES_PER_SECOND, MAX_LOGINS, MAX_LOGINS_PER_ADDRESS, Origin, Place,
-    Refusal,
+    Door, DoorBook, Gatehouse, MAX_DERIVATIONS, MAX_FAILING, MAX_FAILURES_PER_SECOND, MAX_HANDSHAKES,
+    MAX_LOGINS, MAX_LOGINS_PER_ADDRESS, Origin, Place, Refusal,
 };
 pub use end::{EndClass, LoginEnd};
 pub use ended::Ended;

@@ -5,7 +5,8 @@
 //!
 //! Reading order: `endpoint` (who is at the other end), `socket` (TCP or Unix), `stream` (bytes, plain or TLS),
 //! `hang_up`, `tls_io` (how records come and go), `handshake` (how a stream becomes TLS), `connect` and `listener` (where
-//! streams come from), `tls_context` and `verify` (what is presented and what is believed), `rt` and `clock`.
+//! streams come from), `tls_context` and `verify` (what is presented and what is believed), `rt`, `turnstile`
+//! and `clock`.
 
 pub mod clock;
 mod connect;
@@ -22,6 +23,7 @@ mod stream;
 mod stream_tokio;
 mod tls_context;
 mod tls_io;
+mod turnstile;
 mod unix_listen;
 mod verify;
 
@@ -33,6 +35,7 @@ pub use rt::{Elapsed, Task, offload, run_worker, sleep_until, spawn_local, timeo
 pub use socket::Quiet;
 pub use stream::Stream;
 pub use tls_context::{TlsContext, TlsProblem};
+pub use turnstile::{Ticket, Turnstile};
 
 #[cfg(test)]
 mod handshake_tests;

@@ -12,8 +12,8 @@ use super::state::{ProcessCount, Standing, Worker};
 use super::words::{client_params, put_welcome, say_goodbye};
 use crate::admin::{self, ConsoleIdentity};
 use crate::client::{
-    Authenticated, ClientEntry, ClientState, GreetEnv, Greeting, Identity, LoginEnd, LoginEnv, Origin, Relay,
-    Rights, authenticate, greet,
+    Authenticated, ClientEntry, ClientState, Gatehouse, GreetEnv, Greeting, Identity, LoginEnd, LoginEnv,
+    Origin, Relay, Rights, authenticate, greet,
 };
 use crate::net::{Detached, Endpoint, Stream, clock, rt};
 use crate::proto::{PgError, SqlState};
@@ -58,7 +58,8 @@ impl Worker {
         let config = self.config();
         let deadline = config.pacing.client_login_timeout.map(|limit| now + limit);
         let tls = self.tls();
-        let (mut stream, message) = match greet(stream, &GreetEnv { tls: &tls, deadline }).await {
+        let Gatehouse { handshakes, derivations, .. } = self.door.gatehouse();
+        let (mut stream, message) = match greet(stream, &GreetEnv { tls: &tls, handshakes, deadline }).await {
             Ok(Greeting::Login { stream, message }) => (stream, message),
             Ok(Greeting::Cancel { stream, process_id, secret }) => {
                 self.route_cancel(process_id, &secret).await;
@@ -67,7 +68,7 @@ impl Worker {
             Err(end) => return self.end_login(None, end, None).await,
         };
         let (verifiers, seed, own_uid) = (&self.verifiers, &self.seed, self.own_uid);
-        let env = LoginEnv { config: &config, verifiers, seed, own_uid, deadline };
+        let env = LoginEnv { config: &config, verifiers, derivations, seed, own_uid, deadline };
         let authenticated = match authenticate(&mut stream, &message, &env).await {
             Ok(authenticated) => authenticated,
             Err(end) => {

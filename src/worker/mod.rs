@@ -31,7 +31,7 @@ pub use inbox::{Arrival, Drain, INBOX_BOUND, Migrant, ToWorker};
 
 use crate::admin::AdminHandle;
 use crate::auth::AuthSeed;
-use crate::client::{Door, warm_verifiers};
+use crate::client::{Door, Gatehouse, warm_verifiers};
 use crate::config::Config;
 use crate::net::{TlsContext, clock, rt};
 use crate::session::TrackedNames;
@@ -71,11 +71,12 @@ pub fn start(
         admin: admin.clone(),
         inboxes: channels.iter().map(|(inbox, _)| inbox.clone()).collect(),
     });
+    let gatehouse = Gatehouse::default();
     let mut handles = Vec::new();
     for (index, (inbox, receiver)) in channels.into_iter().enumerate() {
         let load = Arc::new(AtomicUsize::new(0));
         let (shared, config, tls) = (Arc::clone(&shared), Arc::clone(config), Arc::clone(tls));
-        let (seen, seed) = (Arc::clone(&load), seed.clone());
+        let (seen, seed, gatehouse) = (Arc::clone(&load), seed.clone(), gatehouse.clone());
         let join = rt::run_worker(&format!("worker-{index}"), move || {
             let worker = Rc::new(Worker {
                 index,
@@ -88,7 +89,7 @@ pub fn start(
                 clients: RefCell::new(HashMap::new()),
                 keys: RefCell::new(HashMap::new()),
                 scratch: Rc::default(),
-                door: Door::default(),
+                door: Door::new(gatehouse),
                 verifiers: RefCell::default(),
                 seed,
                 own_uid,
@@ -118,6 +119,7 @@ impl Worker {
     /// Derives the verifiers of users with plain secrets ahead of their logins, so that the first login tells
     /// nothing by its time (S14).
     async fn warm(self: Rc<Self>) {
-        warm_verifiers(&self.config(), &self.seed, &self.verifiers).await;
+        let derivations = &self.door.gatehouse().derivations;
+        warm_verifiers(&self.config(), &self.seed, &self.verifiers, derivations).await;
     }
 }
