@@ -8,21 +8,12 @@ mod common;
 use std::time::Duration;
 
 use common::fake::{Act, FakeServer, Gate, answers};
-use common::pooler::quoted;
 use common::wire::unhex;
 use common::{Lost, Message, Pooler, PoolerConfig, Raw, brief, eventually, msg};
 
 /// A pooler with one server in front of the scripted one.
 fn in_front_of(server: &FakeServer) -> Pooler {
-    PoolerConfig::empty()
-        .set("pool_mode", quoted("transaction"))
-        .set("auth_type", quoted("trust"))
-        .set("admin_users", "[\"admin\"]")
-        .set("default_pool_size", "1")
-        .table("users.admin", &[("password", quoted("x"))])
-        .table("users.app", &[("password", quoted("x"))])
-        .database("app", server.port())
-        .start()
+    PoolerConfig::for_port(server.port(), 1).start()
 }
 
 /// Everything up to ReadyForQuery or the end.

@@ -7,8 +7,9 @@ mod common;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
+use common::fake::{Act, FakeServer, Gate, answers};
 use common::raw::cancel;
-use common::{Cluster, Pooler, PoolerConfig, Raw, brief, eventually, msg};
+use common::{Cluster, Login, Pooler, PoolerConfig, Raw, brief, eventually, msg};
 
 fn pooler(size: u32) -> Pooler {
     PoolerConfig::for_cluster(Cluster::shared(), size).start()
@@ -92,6 +93,46 @@ fn t45_f43_a_queued_client_is_cancelled_at_once_and_its_place_is_free() {
     assert_eq!(brief(&holder.query("commit")), "C Z(I)", "the one who holds the server is not hit");
     assert_eq!(brief(&behind.until_ready()), "T D C Z(I)");
     assert_eq!(queued.value("select 'alive'"), "alive");
+}
+
+/// F39: the server is busy with our own setting of parameters when the cancel comes. It must not hit that, and the
+/// client's query is cancelled as soon as it has been sent.
+#[test]
+fn f39_a_cancel_during_our_own_exchange_hits_the_query_behind_it() {
+    let (own, go) = (Gate::default(), Gate::default());
+    let settled =
+        [msg::any(b'1', &[]), msg::any(b'2', &[]), answers::complete("SELECT 1"), answers::ready(b'I')];
+    let (cancelled, gone_on) = (Gate::default(), Gate::default());
+    let server = FakeServer::start(vec![vec![
+        Act::Welcome,
+        Act::Await(b'S'),
+        Act::Open(own.clone()),
+        Act::Pass(go.clone()),
+        Act::Send(settled.concat()),
+        Act::Await(b'Q'),
+        Act::Open(gone_on.clone()),
+        Act::Pass(cancelled.clone()),
+        Act::Send([answers::error("ERROR", "57014", "canceled"), answers::ready(b'I')].concat()),
+        Act::Serve,
+    ]]);
+    let pooler = PoolerConfig::for_port(server.port(), 1).start();
+    let target = pooler.target();
+    let login = Login { parameters: &[("application_name", "cart")], ..Login::plain(&target) };
+    let mut raw = Raw::try_login(&login).unwrap();
+    raw.send(&msg::query("select 1"));
+    own.wait();
+    let (addr, key) = (pooler.target().addr(), raw.key());
+    let canceller = std::thread::spawn(move || cancel(&addr, &key));
+    eventually("the cancel is on its way", || pooler.number("LISTS", ("list", "login_clients"), "items") > 0);
+    assert_eq!(server.cancels(), 0, "our own exchange was cancelled");
+    go.open();
+    gone_on.wait();
+    eventually("the query is cancelled", || server.cancels() == 1);
+    cancelled.open();
+    canceller.join().unwrap();
+    assert_eq!(brief(&raw.until_ready()), "E(57014) Z(I)");
+    assert_eq!(raw.value("select 2"), "fake");
+    assert_eq!(server.cancels(), 1);
 }
 
 #[test]

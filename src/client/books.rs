@@ -1,23 +1,15 @@
 //! What a relay tells its worker after each turn.
 
 use std::cell::Cell;
-use std::task::Context;
 use std::time::Instant;
 
 use super::entry::ClientState;
-use super::relay::Relay;
+use super::relay::{Relay, Stall};
 use crate::net::clock;
 use crate::pool::Checkout;
 use crate::proto::TxStatus;
 
 impl Relay {
-    pub(super) fn remember_waker(&self, cx: &Context<'_>) {
-        let mut known = self.entry.waker.borrow_mut();
-        if !known.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            *known = Some(cx.waker().clone());
-        }
-    }
-
     /// Tells the worker's books what this turn has changed.
     pub(super) fn publish(&mut self, now: Instant) {
         let tally = self.session.take_tally();
@@ -31,9 +23,16 @@ impl Relay {
         let linked = self.link.is_some();
         let running = linked && self.session.is_running();
         entry.running.set(running);
+        let preparing = linked && self.session.is_preparing();
+        keep_since(&entry.preparing_since, preparing, now);
+        // What waits for a server is a request already, although nothing of it was sent.
+        let asks = request.is_some() || self.stall != Stall::None;
         let in_block = self.session.tx() != TxStatus::Idle;
-        keep_since(&entry.idle_in_xact_since, in_block && !running, now);
-        keep_since(&entry.idle_since, !in_block && request.is_none(), now);
+        // A batch that waits for its Sync is a transaction as well, an implicit one.
+        let in_xact = in_block || linked && request.is_some();
+        keep_since(&entry.idle_in_xact_since, in_xact && !running && !preparing, now);
+        keep_since(&entry.idle_since, !in_block && !asks, now);
+        entry.settle_cancel(!preparing && !running && self.carry.is_empty());
         entry.state.set(match (linked, self.checkout.is_some()) {
             (true, _) => ClientState::Active,
             (false, true) => ClientState::Waiting,

@@ -1,20 +1,22 @@
-//! Who may stand before the door: limits of connections that have not logged in yet (R108, R112).
+//! Who may stand before the door: limits of connections that have not logged in yet (R108, R109, R112).
 //!
-//! Owns: how many logins are in progress, in total and by address, and how many failed within the second. Does not
-//! know: sockets, users, why a login failed. Each worker has its own door, so the limits are per worker.
+//! Owns: how many logins are in progress, in total and by address, how many failed within the second, and how many
+//! may do what costs a core some milliseconds. Does not know: sockets, users, why a login failed. The limits are those
+//! of the process: workers share one book, which a login touches twice.
 //!
 //! Invariants:
 //! - `total` is the sum of the logins in progress of all addresses, and of the places that were handed out.
 //! - The table holds at most [`MAX_LOGINS`] + [`MAX_FAILING`] addresses.
-//! - Nothing here waits: a login is let in or refused at once, so a refusal holds neither task nor slot.
+//! - Nobody waits to be let in: a login is let in or refused at once, so a refusal holds neither task nor slot.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::net::Endpoint;
+use crate::net::{Endpoint, Turnstile};
 use crate::proto::{PgError, SqlState};
 
 /// Logins in progress at a time. A login costs a startup packet and TLS state, at worst some 50 kB: 400 MB.
@@ -30,6 +32,14 @@ pub const MAX_FAILURES_PER_SECOND: u32 = 100;
 
 /// Addresses remembered only for their failures. More than these within one second are not remembered.
 pub const MAX_FAILING: usize = 8192;
+
+/// TLS handshakes in flight. With a round trip of 100 ms to the clients these are some 5,000 a second, more than a
+/// core can sign; their memory stays below 50 MB.
+pub const MAX_HANDSHAKES: usize = 1024;
+
+/// PBKDF2 runs for clients in flight. Each takes a core about 2 ms: four are 2,000 logins a second, and leave the
+/// cores to queries. After a user's first login there is nothing to derive.
+pub const MAX_DERIVATIONS: usize = 4;
 
 const WINDOW: Duration = Duration::from_secs(1);
 
@@ -163,23 +173,64 @@ impl DoorBook {
     }
 }
 
+/// What all doors of a process share. Clones are the same.
+#[derive(Debug, Clone)]
+pub struct Gatehouse {
+    book: Arc<Mutex<DoorBook>>,
+    /// For TLS handshakes.
+    pub handshakes: Turnstile,
+    /// For PBKDF2.
+    pub derivations: Turnstile,
+}
+
+impl Default for Gatehouse {
+    fn default() -> Self {
+        Self {
+            book: Arc::default(),
+            handshakes: Turnstile::new(MAX_HANDSHAKES),
+            derivations: Turnstile::new(MAX_DERIVATIONS),
+        }
+    }
+}
+
+impl Gatehouse {
+    /// The book is whole after every call, so a panic elsewhere while it was open spoils nothing.
+    fn book(&self) -> MutexGuard<'_, DoorBook> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// A worker's door, shared by its clients.
 #[derive(Debug, Clone, Default)]
-pub struct Door(Rc<RefCell<DoorBook>>);
+pub struct Door {
+    gatehouse: Gatehouse,
+    here: Rc<Cell<u32>>,
+}
 
 impl Door {
+    /// A door of this gatehouse.
+    pub fn new(gatehouse: Gatehouse) -> Self {
+        Self { gatehouse, here: Rc::default() }
+    }
+
     /// Lets one login in.
     ///
     /// # Errors
     /// A limit is reached.
     pub fn enter(&self, origin: Origin, now: Instant) -> Result<Place, Refusal> {
-        self.0.borrow_mut().enter(origin, now)?;
+        self.gatehouse.book().enter(origin, now)?;
+        self.here.set(self.here.get() + 1);
         Ok(Place { door: self.clone(), origin })
     }
 
-    /// Logins in progress.
-    pub fn logins(&self) -> usize {
-        self.0.borrow().logins()
+    /// Logins in progress at this door, not at others.
+    pub fn logins(&self) -> u32 {
+        self.here.get()
+    }
+
+    /// What it shares with the others.
+    pub const fn gatehouse(&self) -> &Gatehouse {
+        &self.gatehouse
     }
 }
 
@@ -195,13 +246,14 @@ pub struct Place {
 impl Place {
     /// Remembers that this login failed for a wrong name or secret.
     pub fn fail(&self, now: Instant) {
-        self.door.0.borrow_mut().fail(self.origin, now);
+        self.door.gatehouse.book().fail(self.origin, now);
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.door.0.borrow_mut().leave(self.origin);
+        self.door.here.set(self.door.here.get().saturating_sub(1));
+        self.door.gatehouse.book().leave(self.origin);
     }
 }
 
@@ -222,10 +274,26 @@ mod tests {
         assert_eq!(door.enter(address(1), now).unwrap_err(), Refusal::AddressFull);
         let other = door.enter(address(2), now).unwrap();
         let rest: Vec<_> = (3..).map_while(|n| door.enter(address(n), now).ok()).collect();
-        assert_eq!(door.logins(), MAX_LOGINS);
+        assert_eq!(door.gatehouse.book().logins(), MAX_LOGINS);
         assert_eq!(door.enter(address(2), now).unwrap_err(), Refusal::Full);
         drop((crowd, other, rest));
-        assert_eq!((door.logins(), door.0.borrow().origins.len()), (0, 0));
+        assert_eq!((door.logins(), door.gatehouse.book().origins.len()), (0, 0));
+    }
+
+    /// Seen: each worker had limits of its own, so an address could take as many places as there are workers.
+    #[test]
+    fn r108_r112_the_doors_of_all_workers_share_their_limits() {
+        let (gatehouse, now) = (Gatehouse::default(), clock::now());
+        let doors = [Door::new(gatehouse.clone()), Door::new(gatehouse)];
+        let crowd: Vec<_> =
+            (0..MAX_LOGINS_PER_ADDRESS).map(|n| doors[n % 2].enter(address(1), now).unwrap()).collect();
+        for door in &doors {
+            assert_eq!(door.enter(address(1), now).unwrap_err(), Refusal::AddressFull);
+            assert_eq!(door.logins() as usize, MAX_LOGINS_PER_ADDRESS / 2, "each reports its own");
+        }
+        crowd.iter().take(MAX_FAILURES_PER_SECOND as usize).for_each(|place| place.fail(now));
+        drop(crowd);
+        assert_eq!(doors[1].enter(address(1), now).unwrap_err(), Refusal::TooManyFailures);
     }
 
     #[test]
@@ -250,9 +318,9 @@ mod tests {
         for n in 0..20_000 {
             door.enter(address(n), now).unwrap().fail(now);
         }
-        assert!(door.0.borrow().origins.len() <= MAX_FAILING);
+        assert!(door.gatehouse.book().origins.len() <= MAX_FAILING);
         door.enter(address(1), now + WINDOW).unwrap().fail(now + WINDOW);
-        assert_eq!(door.0.borrow().origins.len(), 1);
+        assert_eq!(door.gatehouse.book().origins.len(), 1);
     }
 
     #[test]

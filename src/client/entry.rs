@@ -45,6 +45,9 @@ pub struct EndOrder {
     pub at_transaction_end: bool,
 }
 
+/// Cancels what runs on the server it is given.
+pub type HeldCancel = Box<dyn FnOnce(&Rc<ServerEntry>)>;
+
 /// One logged-in client, shared between its task and its worker.
 pub struct ClientEntry {
     /// Process-wide number.
@@ -79,6 +82,12 @@ pub struct ClientEntry {
     pub server: RefCell<Option<Rc<ServerEntry>>>,
     /// Something of the client's runs on that server: what a cancel would hit.
     pub running: Cell<bool>,
+    /// Since when that server runs messages of our own, before the client's: a cancel must not hit them.
+    pub preparing_since: Cell<Option<Instant>>,
+    /// A cancel that came meanwhile (F39).
+    pub held_cancel: RefCell<Option<HeldCancel>>,
+    /// As much was read ahead as may be: its end shows only to who asks for it.
+    pub read_ahead_full: Cell<bool>,
     /// Its place in the queue.
     pub waiter: Cell<Option<WaiterId>>,
     /// Statement names in use.
@@ -105,11 +114,40 @@ impl ClientEntry {
         self.wake();
     }
 
+    /// The client's task, which `wake` wakes.
+    pub fn listen(&self, waker: &Waker) {
+        let mut known = self.waker.borrow_mut();
+        if !known.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            *known = Some(waker.clone());
+        }
+    }
+
     /// Wakes the client's task.
     pub fn wake(&self) {
         let waker = self.waker.borrow().clone();
         if let Some(waker) = waker {
             waker.wake();
+        }
+    }
+
+    /// Keeps a cancel until the client's own request runs; forgotten when that request ends. One is enough: a
+    /// second one could only hit what the first has hit already.
+    pub fn hold_cancel(&self, cancel: HeldCancel) {
+        self.held_cancel.borrow_mut().get_or_insert(cancel);
+    }
+
+    /// What was asked for while it could not be done yet is done now or, with `over`, forgotten.
+    pub(super) fn settle_cancel(&self, over: bool) {
+        if self.held_cancel.borrow().is_none() {
+            return;
+        }
+        if let Some(server) = self.cancelable_server() {
+            let cancel = self.held_cancel.take();
+            if let Some(cancel) = cancel {
+                cancel(&server);
+            }
+        } else if over {
+            self.held_cancel.take();
         }
     }
 

@@ -10,13 +10,15 @@
 //!   '------- `N` (once per kind of request) --> login or cancel
 //! ```
 
+use std::future::poll_fn;
 use std::io;
-use std::time::Instant;
+use std::task::Poll;
+use std::time::{Duration, Instant};
 
 use super::end::{EndClass, LoginEnd, escape};
 use super::packet::{discard, has_more, part, read_exact, within};
 use crate::config::SslMode;
-use crate::net::{Stream, TlsContext};
+use crate::net::{Quiet, Stream, TlsContext, Turnstile, clock, timeout_at};
 use crate::proto::{
     LENGTH_WORD, NEWEST_MINOR, PgError, SqlState, StartupError, StartupMessage, StartupPacket,
     put_negotiate_protocol, put_unsupported_major, startup_length,
@@ -25,11 +27,17 @@ use crate::proto::{
 /// First byte of a TLS record that carries a handshake. As the first byte of a length word it is far out of range.
 const TLS_HANDSHAKE_RECORD: u8 = 0x16;
 
+/// Longest time for a handshake that has begun: two round trips to the farthest client, many times over. Who takes
+/// longer would keep others from theirs.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+
 /// What the greeting needs to know.
 #[derive(Clone, Copy)]
 pub struct GreetEnv<'a> {
     /// Our certificate, and whether clients must use it.
     pub tls: &'a TlsContext,
+    /// How many may shake hands at a time (R109).
+    pub handshakes: &'a Turnstile,
     /// When the whole login must be over; the same moment for every wait (R107).
     pub deadline: Option<Instant>,
 }
@@ -208,12 +216,18 @@ impl Guest<'_> {
 
     /// Makes the connection a TLS connection. A handshake that fails leaves nothing to talk over.
     async fn encrypt(self) -> Result<Self, LoginEnd> {
-        let Self { stream, env, begun, offers_tls, .. } = self;
+        let Self { mut stream, env, begun, offers_tls, .. } = self;
         let handshake = async {
-            match begun {
-                Some(byte) => stream.accept_direct_tls(env.tls, &[byte]).await,
-                None => stream.accept_tls(env.tls).await,
-            }
+            // A client that says nothing keeps nobody waiting.
+            speaks(&mut stream).await;
+            let _ticket = env.handshakes.enter().await;
+            let handshake = async {
+                match begun {
+                    Some(byte) => stream.accept_direct_tls(env.tls, &[byte]).await,
+                    None => stream.accept_tls(env.tls).await,
+                }
+            };
+            timeout_at(clock::now() + HANDSHAKE_TIME, handshake).await?
         };
         match within(env.deadline, handshake).await {
             Ok(stream) => {
@@ -267,6 +281,15 @@ impl Guest<'_> {
         }
         Ok(Wish::Login(message))
     }
+}
+
+/// Waits until there is something to read, or the end.
+async fn speaks(stream: &mut Stream) {
+    poll_fn(|cx| match stream.poll_quiet(cx.waker()) {
+        Quiet::Silent => Poll::Pending,
+        Quiet::Readable | Quiet::Closed => Poll::Ready(()),
+    })
+    .await;
 }
 
 fn unencrypted_data(what: &str) -> Fault {

@@ -7,7 +7,7 @@ use tokio::join;
 use super::end::{EndClass, LoginEnd};
 use super::handshake::{GreetEnv, Greeting, greet};
 use crate::config::SslMode;
-use crate::net::{Stream, TlsContext, clock};
+use crate::net::{Stream, TlsContext, Turnstile, clock};
 use crate::proto::{PgError, SqlState};
 use crate::server::test_net::{DropAfter, read_all, read_some, soon, tcp_pair, tls, unix_pair};
 
@@ -15,8 +15,12 @@ const SSL: &[u8] = b"\0\0\0\x08\x04\xd2\x16\x2f";
 const GSS: &[u8] = b"\0\0\0\x08\x04\xd2\x16\x30";
 const START: &[u8] = b"\0\0\0\x1f\0\x03\0\0user\0bob\0database\0app\0\0";
 
+const fn env<'a>(tls: &'a TlsContext, handshakes: &'a Turnstile) -> GreetEnv<'a> {
+    GreetEnv { tls, handshakes, deadline: None }
+}
+
 async fn greeted(stream: Stream, ctx: &TlsContext) -> Result<Greeting, LoginEnd> {
-    soon(greet(stream, &GreetEnv { tls: ctx, deadline: None })).await
+    soon(greet(stream, &env(ctx, &Turnstile::new(1)))).await
 }
 
 /// Sends `bytes`, ends its direction, and returns what came back with how it ended.
@@ -251,6 +255,45 @@ async fn direct_tls_is_taken_where_tls_is_on() {
     assert_eq!(answer, b"", "where it is off it is nonsense");
 }
 
+/// R109: handshakes take turns; who has not begun one keeps nobody waiting.
+#[tokio::test]
+async fn r109_only_so_many_shake_hands_at_a_time() {
+    let (ctx, places) = (tls(SslMode::Prefer), Turnstile::new(1));
+    let env = env(&ctx, &places);
+    let (idle, mut idler) = tcp_pair().await;
+    idler.write_all(SSL).await.unwrap();
+    let idle = greet(idle, &env);
+    let busy = async {
+        assert_eq!(read_some(&mut idler, 1).await, b"S");
+        let ticket = places.enter().await;
+        let (ours, mut peer) = tcp_pair().await;
+        let client = async {
+            peer.write_all(SSL).await.unwrap();
+            assert_eq!(read_some(&mut peer, 1).await, b"S");
+            let mut peer = peer.connect_tls(&ctx, "localhost").await.unwrap();
+            assert_eq!(places.free(), 0);
+            peer.write_all(START).await.unwrap();
+            peer
+        };
+        let timely = GreetEnv { deadline: Some(clock::now() + Duration::from_millis(50)), ..env };
+        let (late, mut late_peer) = tcp_pair().await;
+        late_peer.write_all(SSL).await.unwrap();
+        let hello = async {
+            assert_eq!(read_some(&mut late_peer, 1).await, b"S");
+            let _ = late_peer.connect_tls(&ctx, "localhost").await;
+        };
+        let (refused, ()) = join!(greet(late, &timely), hello);
+        assert_eq!(refused.unwrap_err().class, EndClass::Timeout);
+        drop(ticket);
+        let (greeting, _peer) = join!(greet(ours, &env), client);
+        assert!(user(greeting.unwrap()).0.is_tls());
+        drop(idler);
+    };
+    let (gone, ()) = soon(async { join!(idle, busy) }).await;
+    assert_eq!(gone.unwrap_err().class, EndClass::Gone);
+    assert_eq!(places.free(), 1);
+}
+
 #[tokio::test]
 async fn r107_f25_dripping_does_not_extend_the_deadline() {
     let ctx = tls(SslMode::Disable);
@@ -264,7 +307,9 @@ async fn r107_f25_dripping_does_not_extend_the_deadline() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    let greeting = async { greet(ours, &GreetEnv { tls: &ctx, deadline: Some(deadline) }).await };
+    let places = Turnstile::new(1);
+    let env = GreetEnv { deadline: Some(deadline), ..env(&ctx, &places) };
+    let greeting = async { greet(ours, &env).await };
     let (greeting, ()) = soon(async { join!(greeting, drip) }).await;
     assert_eq!(greeting.unwrap_err().class, EndClass::Timeout);
 }
@@ -281,7 +326,8 @@ async fn a_greeting_dropped_at_any_poll_closes_its_connection() {
     let ctx = tls(SslMode::Prefer);
     for polls in 0..200 {
         let (ours, mut peer) = tcp_pair().await;
-        let env = GreetEnv { tls: &ctx, deadline: None };
+        let places = Turnstile::new(1);
+        let env = env(&ctx, &places);
         let greeting = DropAfter { inner: Box::pin(greet(ours, &env)), polls };
         let client = async {
             peer.write_all(SSL).await.ok()?;

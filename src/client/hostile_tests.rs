@@ -95,6 +95,28 @@ async fn r107_a_client_that_drips_its_answer_is_told_when_time_is_up() {
     assert_eq!(end.tell.unwrap().message, "client_login_timeout");
 }
 
+/// R109: many first logins at once take their turns, each within its own deadline.
+#[tokio::test]
+async fn r109_a_login_waits_for_its_turn_to_derive_but_not_beyond_its_deadline() {
+    let setup = Setup::new(AuthType::ScramSha256);
+    let ticket = setup.derivations.enter().await;
+    let (mut ours, _peer) = tcp_pair().await;
+    let asked = asks("bob", "app");
+    let env = LoginEnv { deadline: Some(clock::now() + Duration::from_millis(50)), ..setup.env() };
+    let end = soon(authenticate(&mut ours, &asked, &env)).await.unwrap_err();
+    assert_eq!(end.class, EndClass::Timeout);
+    assert!(setup.verifiers.borrow().is_empty());
+    drop(ticket);
+    let (ours, mut peer) = tcp_pair().await;
+    let login = async {
+        let mut ours = ours;
+        let authenticated = authenticate(&mut ours, &asked, &setup.env()).await.unwrap();
+        ours.write_all(&authenticated.accepted).await.unwrap();
+    };
+    let ((), happy) = soon(async { join!(login, scram_or_end(&mut peer)) }).await;
+    assert!(happy && setup.derivations.free() == 1);
+}
+
 #[tokio::test]
 async fn what_follows_the_last_answer_is_left_for_others() {
     let setup = Setup::new(AuthType::Plain);

@@ -80,7 +80,7 @@ impl Relay {
             CheckoutError::Canceled => {
                 PgError::error(SqlState::QUERY_CANCELED, "canceling statement due to user request")
             }
-            CheckoutError::Closed | CheckoutError::Failed(_) => {
+            CheckoutError::Closed(_) | CheckoutError::Failed(_) => {
                 return Err(Ended::Refused(error.for_client()));
             }
             CheckoutError::Timeout { .. } | CheckoutError::Refused(_) => {
@@ -126,6 +126,8 @@ impl Relay {
         let last = (!session.is_mid_reply()).then_some(unsent);
         self.entry.server.replace(None);
         self.entry.running.set(false);
+        self.entry.preparing_since.set(None);
+        self.entry.held_cancel.take();
         if let Some(Link { lease, unread, unsent, mute }) = link {
             match ended {
                 Ended::ServerLost(_) => lease.retire(RetireReason::Crashed),
@@ -138,7 +140,8 @@ impl Relay {
                 Ended::Session(_) | Ended::ClientGone(_) | Ended::Ordered(_) | Ended::Refused(_) => {
                     let orderly = matches!(ended, Ended::Session(SessionError::ClientClosed));
                     let unsent = unsent.len() + usize::from(mute);
-                    let reason = RetireReason::ClientGone;
+                    let reason =
+                        if unsent > 0 { RetireReason::ClientGoneUnsent } else { RetireReason::ClientGone };
                     let left = Left { lease, session, unsent, unread, orderly, reason };
                     rt::spawn_detached("wind down", wind_down(home, left));
                 }

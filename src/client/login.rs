@@ -16,7 +16,7 @@ use crate::auth::{
     Accepted, AuthSeed, Exchange, Identity as Known, Login, Nonce, ScramKeys, Start, Step, StoredSecret,
 };
 use crate::config::{CONSOLE_NAMES, Config, Secret};
-use crate::net::{Endpoint, Stream, offload};
+use crate::net::{Endpoint, Stream, Turnstile};
 use crate::proto::{AuthRequest, PgError, Replication, SqlState, StartupMessage};
 
 /// What a login needs to know.
@@ -26,6 +26,8 @@ pub struct LoginEnv<'a> {
     pub config: &'a Config,
     /// This worker's verifiers.
     pub verifiers: &'a RefCell<VerifierCache>,
+    /// How many secrets may be derived at a time (R109).
+    pub derivations: &'a Turnstile,
     /// The process's seed for salts.
     pub seed: &'a AuthSeed,
     /// The user id of this process.
@@ -169,7 +171,9 @@ async fn prove(
             Answer::BadLength => Err(exchange.on_oversized()),
         };
         let step = match judged {
-            Ok(Step::Derive(derivation)) => exchange.on_derived(offload(move || derivation.run()).await),
+            Ok(Step::Derive(derivation)) => {
+                exchange.on_derived(env.derivations.offload(move || derivation.run()).await)
+            }
             other => other,
         };
         match step {
@@ -205,7 +209,7 @@ async fn begin(user: &str, env: &LoginEnv<'_>) -> Result<Begun, LoginEnd> {
             Ok(Start::Ask(exchange, request)) => return Ok(Begun::Ask(Box::new(exchange), request)),
             // The fresh verifier is made of this very secret, so it is not asked for twice.
             Ok(Start::Derive(job)) => {
-                let fresh = offload(move || job.run()).await;
+                let fresh = env.derivations.offload(move || job.run()).await;
                 env.verifiers.borrow_mut().keep(user, fresh.clone());
                 cached = Some(fresh);
             }

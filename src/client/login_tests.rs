@@ -11,7 +11,7 @@ use super::test_config::config;
 use super::verifiers::{VerifierCache, warm_verifiers};
 use crate::auth::AuthSeed;
 use crate::config::{AuthType, Config};
-use crate::net::Stream;
+use crate::net::{Stream, Turnstile};
 use crate::proto::{PgError, Replication, StartupMessage};
 use crate::server::test_net::{read_all, read_some, soon, tcp_pair, unix_pair};
 
@@ -68,19 +68,22 @@ async fn guess(method: AuthType, peer: &mut Stream) -> Vec<(u8, Vec<u8>)> {
 pub(super) struct Setup {
     config: Config,
     pub(super) verifiers: RefCell<VerifierCache>,
+    pub(super) derivations: Turnstile,
     seed: AuthSeed,
 }
 
 impl Setup {
     pub(super) fn new(auth_type: AuthType) -> Self {
         let config = Config { auth_type, ..config() };
-        Self { config, verifiers: RefCell::default(), seed: AuthSeed::new([7; 32]) }
+        let derivations = Turnstile::new(1);
+        Self { config, verifiers: RefCell::default(), derivations, seed: AuthSeed::new([7; 32]) }
     }
 
     pub(super) fn env(&self) -> LoginEnv<'_> {
         LoginEnv {
             config: &self.config,
             verifiers: &self.verifiers,
+            derivations: &self.derivations,
             seed: &self.seed,
             own_uid: OWN_UID_UNKNOWN,
             deadline: None,
@@ -174,7 +177,7 @@ async fn a_changed_password_makes_the_cached_verifier_worthless() {
 #[tokio::test]
 async fn verifiers_can_be_made_before_they_are_needed() {
     let setup = Setup::new(AuthType::ScramSha256);
-    warm_verifiers(&setup.config, &setup.seed, &setup.verifiers).await;
+    warm_verifiers(&setup.config, &setup.seed, &setup.verifiers, &setup.derivations).await;
     assert_eq!(setup.verifiers.borrow().len(), 4, "bob, admin, stats, pooler: the plain ones");
     assert!(setup.by_scram(&asks("bob", "app"), b"secret").await.ended.is_ok());
 }

@@ -22,21 +22,25 @@ mod login;
 mod login_tests;
 mod packet;
 mod parameters;
+#[cfg(test)]
+mod position_tests;
 mod relay;
 #[cfg(test)]
 mod relay_tests;
 #[cfg(test)]
 mod test_config;
+#[cfg(test)]
+pub(crate) mod test_entry;
 mod verifiers;
 mod wire;
 
 pub use door::{
-    Door, DoorBook, MAX_FAILING, MAX_FAILURES_PER_SECOND, MAX_LOGINS, MAX_LOGINS_PER_ADDRESS, Origin, Place,
-    Refusal,
+    Door, DoorBook, Gatehouse, MAX_DERIVATIONS, MAX_FAILING, MAX_FAILURES_PER_SECOND, MAX_HANDSHAKES,
+    MAX_LOGINS, MAX_LOGINS_PER_ADDRESS, Origin, Place, Refusal,
 };
 pub use end::{EndClass, LoginEnd};
 pub use ended::Ended;
-pub use entry::{ClientEntry, ClientState, EndOrder};
+pub use entry::{ClientEntry, ClientState, EndOrder, HeldCancel};
 pub use handshake::{GreetEnv, Greeting, greet};
 pub use login::{Authenticated, Identity, LoginEnv, Rights, authenticate};
 pub use parameters::choose_parameters;

@@ -24,8 +24,9 @@ use crate::session::{Halt, Session, Turn};
 /// Rounds of one turn before other clients of the worker have theirs; each moves one read buffer at most.
 const ROUNDS_PER_TURN: u32 = 16;
 
-/// Bytes read ahead from a client that has to wait, so that its leaving is noticed (F21).
-const READ_AHEAD: usize = 16 * 1024;
+/// Bytes read ahead from a client that has to wait, so that its leaving is noticed (F17, F21). Behind more than
+/// these the end shows only on the reactor, which is asked on each tick.
+pub(super) const READ_AHEAD: usize = 16 * 1024;
 
 /// Replies made here that may wait for a client that does not read; beyond, its requests wait too (B26).
 const CLIENT_BACKLOG: usize = 256 * 1024;
@@ -45,6 +46,8 @@ pub(super) enum Stall {
     None,
     Server,
     Replies,
+    /// A side that does not read has to take what it was sent before.
+    Peer,
 }
 
 /// See the module.
@@ -95,7 +98,7 @@ impl Relay {
     }
 
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
-        self.remember_waker(cx);
+        self.entry.listen(cx.waker());
         let now = rt::turn_time();
         let scratch = Rc::clone(&self.scratch);
         let mut scratch = scratch.borrow_mut();
@@ -200,15 +203,16 @@ impl Relay {
         scratch: &mut Scratch,
     ) -> Result<bool, Ended> {
         let server_blocked = self.link.as_ref().is_some_and(|link| !link.unsent.is_empty());
-        if server_blocked || self.unsent.len() > CLIENT_BACKLOG {
-            return Ok(false);
-        }
-        if std::mem::take(&mut self.retry) {
+        let blocked = server_blocked || self.unsent.len() > CLIENT_BACKLOG;
+        if !blocked && (std::mem::take(&mut self.retry) || self.stall == Stall::Peer) {
             self.advance_carry(cx, now, &mut scratch.out)?;
             return Ok(true);
         }
-        if self.stall != Stall::None && self.carry.len() >= READ_AHEAD {
-            return Ok(false);
+        let waits = blocked || self.stall != Stall::None;
+        let full = waits && self.carry.len() >= READ_AHEAD;
+        self.entry.read_ahead_full.set(full);
+        if full {
+            return if self.stream.has_hung_up() { Err(Ended::ClientGone(None)) } else { Ok(false) };
         }
         let n = match self.stream.poll_read(cx, &mut scratch.read) {
             Poll::Pending => return Ok(false),
@@ -217,14 +221,17 @@ impl Relay {
             Poll::Ready(Err(error)) => return Err(Ended::ClientGone(Some(error))),
         };
         let arrived = scratch.read.get(..n).unwrap_or_default();
-        if self.carry.is_empty() {
+        if waits {
+            self.carry.extend_from_slice(arrived);
+            if self.stall == Stall::None {
+                self.stall = Stall::Peer;
+            }
+        } else if self.carry.is_empty() {
             let taken = self.take_from_client(cx, now, &mut scratch.out, arrived)?;
             self.carry.extend_from_slice(arrived.get(taken..).unwrap_or_default());
         } else {
             self.carry.extend_from_slice(arrived);
-            if self.stall == Stall::None {
-                self.advance_carry(cx, now, &mut scratch.out)?;
-            }
+            self.advance_carry(cx, now, &mut scratch.out)?;
         }
         Ok(true)
     }

@@ -1,147 +1,278 @@
-//! A relay between two sockets whose other ends the test holds: who breaks off when, and what becomes of the rest.
+//! The relay between two ends that the test holds.
 
-use std::cell::{Cell, RefCell};
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-use tokio::task::LocalSet;
-
-use super::{ClientEntry, ClientState, EndOrder, Ended, Relay, Scratch};
-use crate::config::PoolMode;
-use crate::net::{Stream, clock};
-use crate::proto::{PgError, SqlState};
-use crate::server::Home;
-use crate::server::test_home::{home, idle};
-use crate::server::test_net::{read_some, soon, tcp_pair};
+use super::ended::Ended;
+use super::entry::ClientEntry;
+use super::relay::{READ_AHEAD, Relay};
+use super::test_entry::entry;
+use crate::net::{Stream, spawn_local, yield_now};
+use crate::server::ServerConn;
+use crate::server::test_home::{Bench, RULES};
+use crate::server::test_net::{DropAfter, read_some, soon, tcp_pair};
 use crate::session::{ParamSet, Session};
 
-const QUERY: &[u8] = b"Q\0\0\0\x0dselect 1\0";
+/// Query `x`, whole.
+const QUERY: &[u8] = b"Q\0\0\0\x06x\0";
+/// Its answer.
+const DONE: &[u8] = b"C\0\0\0\x06x\0Z\0\0\0\x05I";
+/// A query whose body is far larger than what two sockets hold.
+const ENDLESS: &[u8] = b"Q\x10\0\0\0";
 
-/// A row of 42, in two parts, and what follows it but for the end of `Z`.
-const HALF: &[u8] = b"D\0\0\0\x0c\0\x01\0\0";
-const REST: &[u8] = b"\0\x0242C\0\0\0\x0dSELECT 1\0Z\0\0";
-const END: &[u8] = b"\0\x05I";
-
-/// The relay, the client and the server as the relay sees them from the other side.
-struct Scene {
-    relay: Relay,
-    client: Stream,
-    server: Stream,
-    home: Rc<Home>,
+/// Runs a test where tasks can be spawned.
+async fn locally(test: impl Future<Output = ()>) {
+    tokio::task::LocalSet::new().run_until(soon(test)).await;
 }
 
-fn entry(home: &Rc<Home>) -> ClientEntry {
-    let wall = clock::wall();
-    ClientEntry {
-        id: 1,
-        key: (1, 2),
-        user: "web".into(),
-        database: "shop".into(),
-        home: Some(Rc::clone(home)),
-        addr: (String::new(), 0, String::new(), 0),
-        peer_pid: 0,
-        tls: String::new(),
-        connected_at: wall,
-        request_at: Cell::new(wall),
-        request_since: Cell::default(),
-        idle_in_xact_since: Cell::default(),
-        idle_since: Cell::default(),
-        state: Cell::new(ClientState::Idle),
-        server: RefCell::default(),
-        running: Cell::default(),
-        waiter: Cell::default(),
-        statements: Cell::default(),
-        application_name: RefCell::default(),
-        cancelled_request: Cell::default(),
-        order: RefCell::default(),
-        waker: RefCell::default(),
-    }
+/// A client, its relay, and the far end of the one server of its pool.
+struct Scene {
+    bench: Rc<Bench>,
+    relay: Relay,
+    entry: Rc<ClientEntry>,
+    client: Stream,
+    server: Stream,
+}
+
+async fn scene(params: ParamSet) -> Scene {
+    let bench = Rc::new(Bench::new());
+    let (lease, server) = bench.lend().await;
+    Bench::put_back(lease);
+    let (ours, client) = tcp_pair().await;
+    let entry = entry(&bench.home);
+    let session = Session::new(RULES, params);
+    let relay = Relay::new(ours, session, Rc::clone(&bench.home), Rc::clone(&entry), Rc::default());
+    Scene { bench, relay, entry, client, server }
 }
 
 impl Scene {
-    /// A client whose query has reached the server, and who has the first half of a row.
-    async fn in_the_middle_of_a_row() -> Self {
-        let home = home(PoolMode::Transaction, None);
-        let server = idle(&home).await;
-        let (stream, client) = tcp_pair().await;
-        let session = Session::new(home.settings().rules, ParamSet::default());
-        let scratch = Rc::new(RefCell::new(Scratch::default()));
-        let relay = Relay::new(stream, session, Rc::clone(&home), Rc::new(entry(&home)), scratch);
-        let mut scene = Self { relay, client, server, home };
-        scene.client.write_all(QUERY).await.unwrap();
-        let Self { relay, client, server, .. } = &mut scene;
-        assert_eq!(during(relay, read_some(server, QUERY.len())).await, QUERY);
-        server.write_all(HALF).await.unwrap();
-        // One byte is left unread, so that a close is a reset.
-        assert_eq!(during(relay, read_some(client, HALF.len() - 1)).await, &HALF[..HALF.len() - 1]);
-        scene
+    /// Lets the relay and the reactor work until `done`.
+    async fn work_until(&mut self, done: impl Fn(&Self) -> bool) {
+        while !done(self) {
+            self.work().await;
+        }
+    }
+
+    async fn work(&mut self) {
+        let ended = poll_fn(|cx| Poll::Ready(pin!(self.relay.run()).poll(cx))).await;
+        assert!(ended.is_pending(), "{ended:?}");
+        yield_now().await;
+    }
+
+    /// Sends bytes of an endless query until the server's socket is full.
+    async fn block_server(&mut self) {
+        self.client.write_all(ENDLESS).await.unwrap();
+        let is_blocked = |scene: &Self| scene.relay.link.as_ref().is_some_and(|link| !link.unsent.is_empty());
+        while !is_blocked(self) {
+            self.client.write_all(&[b'x'; 8192]).await.unwrap();
+            self.work().await;
+            self.work().await;
+        }
     }
 }
 
-/// Lets the relay run while something happens at its other ends.
-async fn during<T>(relay: &mut Relay, work: impl Future<Output = T>) -> T {
-    tokio::select! {
-        biased;
-        ended = relay.run() => panic!("ended: {ended}"),
-        done = soon(work) => done,
-    }
+fn with_application_name(bench_names: &crate::session::TrackedNames) -> ParamSet {
+    let mut params = ParamSet::default();
+    params.set(bench_names.index(b"application_name").unwrap(), b"cart");
+    params
 }
 
-/// One turn, after the reactor has seen what there is.
-async fn one_turn(relay: &mut Relay) -> Option<Ended> {
-    tokio::task::yield_now().await;
-    let mut run = Box::pin(relay.run());
-    poll_fn(|cx| {
-        Poll::Ready(match run.as_mut().poll(cx) {
-            Poll::Ready(ended) => Some(ended),
-            Poll::Pending => None,
-        })
+/// Seen: a client left in mid-statement while its server did not read, and its locks stayed until the server did,
+/// because a client was read only when there was room for its bytes.
+#[tokio::test]
+async fn f17_a_client_that_leaves_is_noticed_while_its_server_does_not_read() {
+    locally(async {
+        let mut scene = scene(ParamSet::default()).await;
+        scene.block_server().await;
+        drop(scene.client);
+        assert!(matches!(scene.relay.run().await, Ended::ClientGone(_)));
     })
-    .await
+    .await;
 }
 
-/// What was read from the server but not understood yet got lost when writing to the client failed, so the rest of
-/// the reply made no sense, and the server had to be closed.
 #[tokio::test]
-async fn the_servers_position_is_kept_when_a_client_breaks_in_the_middle_of_a_reply() {
-    let work = async {
-        let Scene { mut relay, client, mut server, home } = Scene::in_the_middle_of_a_row().await;
-        server.write_all(REST).await.unwrap();
-        drop(client);
-        let ended = one_turn(&mut relay).await.expect("the client is gone");
-        assert!(matches!(ended, Ended::ClientGone(Some(_))), "{ended}");
-        drop(relay.finish(&ended));
-        server.write_all(END).await.unwrap();
-        let again = soon(home.pool.checkout(clock::now())).await.unwrap();
-        assert_eq!(again.entry.id, 1, "r11: drained and proven at rest");
-    };
-    LocalSet::new().run_until(work).await;
+async fn f17_the_end_behind_more_than_is_read_ahead_shows_at_the_next_tick() {
+    locally(async {
+        let mut scene = scene(ParamSet::default()).await;
+        scene.block_server().await;
+        while !scene.entry.read_ahead_full.get() {
+            scene.client.write_all(&[b'x'; 8192]).await.unwrap();
+            scene.work().await;
+        }
+        scene.client.write_all(&[b'x'; 8192]).await.unwrap();
+        assert!(scene.relay.carry.len() < READ_AHEAD + super::wire::READ_BUFFER);
+        drop(scene.client);
+        let relay = spawn_local("relay", async move { scene.relay.run().await });
+        while !relay.is_finished() {
+            scene.entry.wake(); // the tick
+            yield_now().await;
+        }
+        assert!(matches!(relay.await, Some(Ended::ClientGone(_))));
+    })
+    .await;
 }
 
-/// A FATAL of ours in the middle of a row would be read as a part of it.
 #[tokio::test]
-async fn nothing_is_said_into_the_middle_of_a_message() {
-    let work = async {
-        let Scene { mut relay, client: _client, server, .. } = Scene::in_the_middle_of_a_row().await;
-        drop(server);
-        let ended = soon(relay.run()).await;
-        assert!(matches!(ended, Ended::ServerLost(_)) && ended.for_client().is_some(), "{ended}");
-        assert!(relay.finish(&ended).1.is_none(), "the server was lost");
+async fn what_was_read_ahead_goes_on_when_the_server_reads_again() {
+    locally(async {
+        let mut scene = scene(ParamSet::default()).await;
+        scene.client.write_all(b"Q\0\x80\0\0").await.unwrap();
+        let body = vec![b'x'; 0x80_0000 - 4];
+        let Scene { mut client, mut server, mut relay, entry, bench: _bench } = scene;
+        let task = spawn_local("relay", async move { relay.run().await });
+        let talk = async {
+            client.write_all(&body).await.unwrap();
+            client.write_all(QUERY).await.unwrap();
+            assert_eq!(read_some(&mut client, DONE.len()).await, DONE);
+            assert_eq!(read_some(&mut client, DONE.len()).await, DONE);
+        };
+        let answer = async {
+            // Reading begins only when everything on the way is full.
+            while !entry.read_ahead_full.get() {
+                yield_now().await;
+            }
+            read_some(&mut server, 5 + body.len()).await;
+            server.write_all(DONE).await.unwrap();
+            assert_eq!(read_some(&mut server, QUERY.len()).await, QUERY);
+            server.write_all(DONE).await.unwrap();
+        };
+        tokio::join!(talk, answer);
+        task.abort();
+    })
+    .await;
+}
 
-        let Scene { mut relay, client: _client, server: _server, .. } = Scene::in_the_middle_of_a_row().await;
-        let tell = Some(PgError::fatal(SqlState::ADMIN_SHUTDOWN, "terminating"));
-        relay.entry.end(EndOrder { tell, class: None, at_transaction_end: false });
-        let ended = soon(relay.run()).await;
-        assert!(ended.for_client().is_some());
-        assert!(relay.finish(&ended).1.is_none(), "ordered to end");
+/// Our own messages ahead of the client's, and what answers them.
+async fn own_exchange(server: &mut Stream) {
+    let mut last = 0;
+    while last != b'S' {
+        let header = read_some(server, 5).await;
+        last = header[0];
+        read_some(server, usize::from(header[4]) + usize::from(header[3]) * 256 - 4).await;
+    }
+}
+const OWN_DONE: &[u8] = b"1\0\0\0\x042\0\0\0\x04C\0\0\0\x06x\0Z\0\0\0\x05I";
 
-        let Scene { mut relay, mut client, mut server, .. } = Scene::in_the_middle_of_a_row().await;
-        server.write_all(&REST[..REST.len() - 3]).await.unwrap();
-        during(&mut relay, read_some(&mut client, REST.len() - 2)).await;
-        drop(server);
-        let ended = soon(relay.run()).await;
-        assert!(relay.finish(&ended).1.is_some(), "between messages it may be said");
-    };
-    LocalSet::new().run_until(work).await;
+/// F39: the cancel is meant for the query, which the server does not have yet.
+#[tokio::test]
+async fn f39_a_cancel_during_our_own_exchange_waits_for_the_clients_query() {
+    locally(async {
+        let mut scene = scene(ParamSet::default()).await;
+        let params = with_application_name(&scene.bench.home.names);
+        scene.relay.session = Session::new(RULES, params);
+        scene.client.write_all(QUERY).await.unwrap();
+        scene.work_until(|scene| scene.entry.preparing_since.get().is_some()).await;
+        own_exchange(&mut scene.server).await;
+        assert!(scene.entry.cancelable_server().is_none());
+        let cancelled = Rc::new(std::cell::Cell::new(None));
+        let seen = Rc::clone(&cancelled);
+        scene.entry.hold_cancel(Box::new(move |server| seen.set(Some(server.id))));
+        scene.work().await;
+        assert_eq!(cancelled.get(), None);
+        scene.server.write_all(OWN_DONE).await.unwrap();
+        scene.work_until(|_| cancelled.get().is_some()).await;
+        assert_eq!(cancelled.get(), Some(1));
+        assert_eq!(read_some(&mut scene.server, QUERY.len()).await, QUERY, "it was sent before");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn f39_a_held_cancel_is_forgotten_with_the_request() {
+    locally(async {
+        let mut scene = scene(ParamSet::default()).await;
+        scene.entry.hold_cancel(Box::new(|_| panic!("a cancel without a request")));
+        scene.work_until(|scene| scene.entry.held_cancel.borrow().is_none()).await;
+        scene.client.write_all(QUERY).await.unwrap();
+        scene.work_until(|scene| scene.entry.running.get()).await;
+    })
+    .await;
+}
+
+/// Seen: `client_idle_timeout` ended clients that had asked and were waiting for a server.
+#[tokio::test]
+async fn a_client_in_the_queue_is_not_idle() {
+    locally(async {
+        let mut scene = scene(ParamSet::default()).await;
+        let now = crate::net::clock::now();
+        let _busy = scene.bench.home.pool.checkout(now).try_now(now).unwrap().unwrap();
+        scene.work_until(|scene| scene.entry.idle_since.get().is_some()).await;
+        scene.client.write_all(QUERY).await.unwrap();
+        scene.work_until(|scene| scene.entry.waiter.get().is_some()).await;
+        assert_eq!(scene.entry.idle_since.get(), None);
+    })
+    .await;
+}
+
+/// Seen: a batch without its Sync kept its server for ever, since no timeout looked at it.
+#[tokio::test]
+async fn a_batch_that_waits_for_its_sync_counts_as_an_idle_transaction() {
+    locally(async {
+        let mut scene = scene(ParamSet::default()).await;
+        scene.client.write_all(b"P\0\0\0\x09\0x\0\0\0H\0\0\0\x04").await.unwrap();
+        scene.work_until(|scene| scene.entry.running.get()).await;
+        assert_eq!(scene.entry.idle_in_xact_since.get(), None);
+        scene.server.write_all(b"1\0\0\0\x04").await.unwrap();
+        scene.work_until(|scene| scene.entry.idle_in_xact_since.get().is_some()).await;
+    })
+    .await;
+}
+
+async fn three_queries(client: &mut Stream) -> Option<()> {
+    for _ in 0..3 {
+        client.write_all(QUERY).await.ok()?;
+        client.read(&mut [0; 20]).await.ok().filter(|n| *n > 0)?;
+    }
+    client.write_all(b"X\0\0\0\x04").await.ok()
+}
+
+/// F72: whatever the poll at which a client's task is dropped, its server is closed or was given back at rest.
+#[tokio::test]
+async fn f72_a_relay_dropped_at_any_poll_leaks_no_server() {
+    for polls in 0..100 {
+        let mut finished = false;
+        locally(async {
+            let bench = Rc::new(Bench::new());
+            let (lease, backend) = bench.lend_fake().await;
+            Bench::put_back(lease);
+            let (ours, mut client) = tcp_pair().await;
+            let entry = entry(&bench.home);
+            let session = Session::new(RULES, ParamSet::default());
+            let mut relay = Relay::new(ours, session, Rc::clone(&bench.home), entry, Rc::default());
+            let work = DropAfter { inner: Box::pin(async move { relay.run().await }), polls };
+            let (ended, _) = tokio::join!(work, three_queries(&mut client));
+            finished = ended.is_some();
+            let idle = bench.settle().await;
+            assert!(idle == 0 || !backend.busy.get(), "a dirty server is idle after {polls} polls");
+            assert!(!finished || idle == 1);
+        })
+        .await;
+        if finished {
+            assert!(polls > 2);
+            return;
+        }
+    }
+    panic!("never finished");
+}
+
+/// F71: the task dies, its server is closed, the slot is free.
+#[tokio::test]
+async fn f71_a_panic_in_a_clients_task_closes_its_server() {
+    locally(async {
+        let bench = Rc::new(Bench::new());
+        let (lease, backend) = bench.lend_fake().await;
+        let task = spawn_local("client", async move {
+            let _lease: crate::pool::Lease<ServerConn> = lease;
+            yield_now().await;
+            panic!("on purpose")
+        });
+        assert!(task.await.is_none());
+        assert_eq!(bench.settle().await, 0);
+        while !backend.gone.get() {
+            yield_now().await;
+        }
+    })
+    .await;
 }

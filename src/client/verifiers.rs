@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use crate::auth::{AuthSeed, CachedVerifier, StoredSecret, VerifierJob};
 use crate::config::{AuthType, Config};
-use crate::net::offload;
+use crate::net::Turnstile;
 
 /// Verifiers kept per worker, about 300 bytes each: 5 MB. With more users than this some are derived again.
 pub const MAX_VERIFIERS: usize = 16_384;
@@ -46,15 +46,20 @@ impl VerifierCache {
 
 /// Derives the verifiers of all users with a plain secret, one after the other on helper threads, so that the time
 /// of a first login does not tell who exists (S14). For a worker to run beside its work after each change of the
-/// configuration. Cancel safe: what was derived is kept.
-pub async fn warm_verifiers(config: &Config, seed: &AuthSeed, cache: &RefCell<VerifierCache>) {
+/// configuration; it stands in the same line as logins. Cancel safe: what was derived is kept.
+pub async fn warm_verifiers(
+    config: &Config,
+    seed: &AuthSeed,
+    cache: &RefCell<VerifierCache>,
+    derivations: &Turnstile,
+) {
     if config.auth_type != AuthType::ScramSha256 {
         return;
     }
     for (name, user) in config.users.iter().take(MAX_VERIFIERS) {
         let secret = user.secret.as_ref().and_then(|secret| StoredSecret::parse(&secret.0));
         let Some(job) = secret.and_then(|secret| VerifierJob::new(name, &secret, seed)) else { continue };
-        let verifier = offload(move || job.run()).await;
+        let verifier = derivations.offload(move || job.run()).await;
         cache.borrow_mut().keep(name, verifier);
     }
 }

@@ -3,7 +3,7 @@
 //! Owns: a small HTTP/1.1 server with limits of its own (S48). Does not know: what the numbers mean.
 //!
 //! Invariant: whatever comes in here, at most [`CONNECTIONS`] connections of at most [`CONNECTION_LIFE`] exist, and
-//! at most one of them asks the workers at a time.
+//! at most one of them asks the workers for their numbers at a time.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ const HEAD_TIME: Duration = Duration::from_secs(5);
 /// Time for a whole connection: one request and its answer, also to a slow reader.
 const CONNECTION_LIFE: Duration = Duration::from_secs(20);
 
-/// How long the workers may take for a snapshot before the answer is 503.
+/// How long the workers may take to answer before the answer is 503.
 const WORKER_BOUND: Duration = Duration::from_secs(2);
 
 /// Rest after a failed accept.
@@ -55,7 +55,7 @@ struct Source {
     fleet: Fleet,
     /// True as soon as the process shuts down.
     closing: watch::Receiver<bool>,
-    /// Held while the workers are asked.
+    /// Held while the workers are asked for their numbers.
     turn: Mutex<()>,
 }
 
@@ -128,9 +128,11 @@ impl Source {
         if *self.closing.borrow() {
             return plain(StatusCode::SERVICE_UNAVAILABLE, "shutting down\n");
         }
-        match self.snapshots().await {
-            Some(_) => plain(StatusCode::OK, "ok\n"),
-            None => plain(StatusCode::SERVICE_UNAVAILABLE, "a worker does not answer\n"),
+        let (answers, _) = self.fleet.ask(ToWorker::Ping).within(WORKER_BOUND).await;
+        if answers.len() == self.fleet.len() {
+            plain(StatusCode::OK, "ok\n")
+        } else {
+            plain(StatusCode::SERVICE_UNAVAILABLE, "a worker does not answer\n")
         }
     }
 

@@ -4,8 +4,9 @@
 //! data plane names no runtime; it uses what is exported here, so the executor can be changed behind this seam.
 //!
 //! Reading order: `endpoint` (who is at the other end), `socket` (TCP or Unix), `stream` (bytes, plain or TLS),
-//! `tls_io` (how records come and go), `handshake` (how a stream becomes TLS), `connect` and `listener` (where
-//! streams come from), `tls_context` and `verify` (what is presented and what is believed), `rt` and `clock`.
+//! `hang_up`, `tls_io` (how records come and go), `handshake` (how a stream becomes TLS), `connect` and `listener` (where
+//! streams come from), `tls_context` and `verify` (what is presented and what is believed), `rt`, `turnstile`
+//! and `clock`.
 
 pub mod clock;
 mod connect;
@@ -13,6 +14,7 @@ mod detached;
 mod endpoint;
 mod exec;
 mod handshake;
+mod hang_up;
 mod listener;
 mod pem;
 pub mod rt;
@@ -22,6 +24,7 @@ mod stream;
 mod stream_tokio;
 mod tls_context;
 mod tls_io;
+mod turnstile;
 mod unix_listen;
 mod verify;
 
@@ -36,6 +39,7 @@ pub use rt::{
 pub use socket::Quiet;
 pub use stream::Stream;
 pub use tls_context::{TlsContext, TlsProblem};
+pub use turnstile::{Ticket, Turnstile};
 
 #[cfg(test)]
 mod handshake_tests;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::state::PoolEnd;
 use crate::proto::{PgError, SqlState};
 
 /// Whether trying again can help by itself.
@@ -54,8 +55,8 @@ pub enum CheckoutError {
     Canceled,
     /// Somebody ended all waits of the pool, for example a shutdown.
     Failed(Rc<PgError>),
-    /// The pool was removed.
-    Closed,
+    /// The pool has ended.
+    Closed(PoolEnd),
 }
 
 impl CheckoutError {
@@ -80,7 +81,11 @@ impl CheckoutError {
                 PgError::error(SqlState::QUERY_CANCELED, "canceling statement due to user request")
             }
             Self::Failed(error) => PgError::clone(error),
-            Self::Closed => PgError::fatal(SqlState::ADMIN_SHUTDOWN, "database removed"),
+            Self::Closed(PoolEnd::Removed) => PgError::fatal(SqlState::ADMIN_SHUTDOWN, "database removed"),
+            Self::Closed(PoolEnd::Shutdown) => PgError::fatal(
+                SqlState::ADMIN_SHUTDOWN,
+                "terminating connection due to administrator command",
+            ),
         }
     }
 }

@@ -12,7 +12,7 @@ use super::lease::{Lease, Retired, SlotGuard};
 use super::limits::PoolLimits;
 use super::permit::ConnectPermit;
 use super::slot::{ServerId, SlotState};
-use super::state::{Answer, Mode, PoolState};
+use super::state::{Answer, Mode, PoolEnd, PoolState};
 use super::waiters::WaiterId;
 use super::wakes::Wakes;
 
@@ -267,16 +267,16 @@ impl<C> Pool<C> {
 
     /// Ends the pool: idle servers are retired now, held ones at release, waits end with
     /// [`CheckoutError::Closed`], and so does each checkout from now on.
-    pub fn close(&self, now: Instant) {
+    pub fn close(&self, end: PoolEnd, now: Instant) {
         self.apply(|state, wakes| {
             state.at(now);
-            state.close(wakes);
+            state.close(end, wakes);
         });
     }
 
     /// Whether it was closed.
     pub fn is_closed(&self) -> bool {
-        self.read(|state| state.mode == Mode::Closed)
+        self.read(|state| matches!(state.mode, Mode::Closed(_)))
     }
 
     // --- reports ---------------------------------------------------------------------------------------------

@@ -43,4 +43,5 @@ pub use limits::{MAX_PARALLEL_CONNECTS, PoolLimits};
 pub use permit::ConnectPermit;
 pub use reason::RetireReason;
 pub use slot::{ServerId, SlotState};
+pub use state::PoolEnd;
 pub use waiters::WaiterId;

@@ -120,7 +120,7 @@ impl<C> PoolState<C> {
         slot.conn = Some(Box::new(conn));
         slot.connected_at = now;
         let reason = match mode {
-            Mode::Closed => Some(RetireReason::DatabaseRemoved),
+            Mode::Closed(end) => Some(end.reason()),
             _ if slot.close_needed => Some(RetireReason::ConnectStringChanged),
             Mode::Paused => Some(RetireReason::Pause),
             Mode::Open => surplus.then_some(RetireReason::Surplus),

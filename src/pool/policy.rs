@@ -6,7 +6,7 @@ use super::failure::CheckoutError;
 use super::limits::{KEPT_WAITER_CELLS, PoolLimits};
 use super::reason::RetireReason;
 use super::slot::{ServerId, SlotKey, SlotState};
-use super::state::{Answer, Mode, PoolState};
+use super::state::{Answer, Mode, PoolEnd, PoolState};
 use super::waiters::Outcome;
 use super::wakes::Wakes;
 
@@ -86,8 +86,8 @@ impl<C> PoolState<C> {
 
     /// Why a server that comes back must be closed instead of lent again, in PgBouncer's order.
     pub(super) fn reason_at_release(&mut self, key: SlotKey, now: Instant) -> Option<RetireReason> {
-        if self.mode == Mode::Closed {
-            return Some(RetireReason::DatabaseRemoved);
+        if let Mode::Closed(end) = self.mode {
+            return Some(end.reason());
         }
         if self.is_too_old(key, now) {
             return Some(RetireReason::LifetimeOver);
@@ -141,10 +141,10 @@ impl<C> PoolState<C> {
     }
 
     /// Ends the pool for good.
-    pub(super) fn close(&mut self, wakes: &mut Wakes) {
-        self.mode = Mode::Closed;
-        self.retire_all_idle(RetireReason::DatabaseRemoved);
-        self.fail_waiters(&CheckoutError::Closed, wakes);
+    pub(super) fn close(&mut self, end: PoolEnd, wakes: &mut Wakes) {
+        self.mode = Mode::Closed(end);
+        self.retire_all_idle(end.reason());
+        self.fail_waiters(&CheckoutError::Closed(end), wakes);
     }
 
     /// Marks every server: idle ones leave now, held ones at release, new ones when their login is done.

@@ -23,6 +23,8 @@ pub enum RetireReason {
     ConnectStringChanged,
     /// The pool was removed.
     DatabaseRemoved,
+    /// The process ends.
+    Shutdown,
     /// An operator ended the client that used it.
     AdminDisconnect,
     /// It spoke, or ended, while nobody used it (R5).
@@ -74,6 +76,7 @@ impl RetireReason {
             Self::ConfigChanged => "database configuration changed",
             Self::ConnectStringChanged => "connect string changed",
             Self::DatabaseRemoved => "database removed",
+            Self::Shutdown => "server shutting down",
             Self::AdminDisconnect => "admin forced disconnect",
             Self::Dirty => "idle server got dirty",
             Self::Crashed => "server conn crashed?",

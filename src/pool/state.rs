@@ -31,8 +31,27 @@ pub(super) enum Mode {
     Open,
     /// An operator paused it: nothing is lent, waiters wait.
     Paused,
-    /// Removed: nothing is lent ever again.
-    Closed,
+    /// Nothing is lent ever again.
+    Closed(PoolEnd),
+}
+
+/// Why a pool ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PoolEnd {
+    /// The configuration does not know its database any more.
+    Removed,
+    /// The process ends.
+    Shutdown,
+}
+
+impl PoolEnd {
+    /// Why its servers leave.
+    pub(super) const fn reason(self) -> RetireReason {
+        match self {
+            Self::Removed => RetireReason::DatabaseRemoved,
+            Self::Shutdown => RetireReason::Shutdown,
+        }
+    }
 }
 
 /// Counts that only grow, each written in one place.
@@ -188,8 +207,8 @@ impl<C> PoolState<C> {
         since: Instant,
         now: Instant,
     ) -> Answer<C> {
-        if self.mode == Mode::Closed {
-            return Answer::Fail(CheckoutError::Closed);
+        if let Mode::Closed(end) = self.mode {
+            return Answer::Fail(CheckoutError::Closed(end));
         }
         if self.mode == Mode::Open {
             if self.waiters.waiting() == 0

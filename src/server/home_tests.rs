@@ -3,8 +3,8 @@
 use tokio::task::LocalSet;
 
 use super::give_back;
-use super::test_home::{home, lent, settings};
 use super::test_net::{read_some, soon};
+use super::test_pool::{home, lent, settings};
 use crate::config::PoolMode;
 use crate::net::clock;
 use crate::session::{ParamSet, Quiescent, Session};

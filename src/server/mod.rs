@@ -22,8 +22,12 @@ pub(crate) mod test_home;
 #[cfg(test)]
 pub(crate) mod test_net;
 #[cfg(test)]
+pub(crate) mod test_pool;
+#[cfg(test)]
 mod tests;
 mod wind_down;
+#[cfg(test)]
+mod wind_down_tests;
 mod wire;
 
 pub use cancel::{CancelError, CancelTarget, send_cancel};

@@ -13,7 +13,7 @@ use super::conn::{ServerConn, ServerEntry};
 use super::home::Home;
 use crate::config::PoolMode;
 use crate::net::{clock, rt};
-use crate::pool::{Lease, RetireReason, Retired, SlotState};
+use crate::pool::{Lease, RetireReason, Retired, SlotGuard, SlotState};
 use crate::session::{Halt, Leave, Outbox, Quiescent, Session, Turn};
 
 /// Longest time a server may take to come to rest after its client has gone.
@@ -230,21 +230,55 @@ pub fn cancel_server(home: &Rc<Home>, entry: &Rc<ServerEntry>) -> impl Future<Ou
 }
 
 /// Closes a server. Its slot stays taken until the backend has closed its end, or the bound has passed (R8).
-pub async fn retire(home: Rc<Home>, retired: Retired<ServerConn>) {
-    let Retired { mut conn, reason, slot } = retired;
-    let id = conn.entry.id;
-    if home.settings.borrow().log_disconnections {
-        let age = conn.age_secs(clock::wall());
-        tracing::info!(server = id, pool = %home.pool.key(), "closing because: {reason} (age={age}s)");
+///
+/// Cancel safe: however early the future is dropped, the server is closed, off the books, and its slot free.
+pub fn retire(home: Rc<Home>, retired: Retired<ServerConn>) -> impl Future<Output = ()> + 'static {
+    let Retired { conn, reason, slot } = retired;
+    let mut leaving = Leaving { home, conn, _slot: slot };
+    async move {
+        let Leaving { home, conn, .. } = &mut leaving;
+        if home.settings.borrow().log_disconnections {
+            let age = conn.age_secs(clock::wall());
+            let server = conn.entry.id;
+            tracing::info!(server, pool = %home.pool.key(), "closing because: {reason} (age={age}s)");
+        }
+        let deadline = clock::now() + CLOSE_TIME;
+        if leaves_work_behind(reason) {
+            cancel_server(home, &conn.entry).await;
+        }
+        let _ = rt::timeout_at(deadline, say_goodbye(conn, was_at_rest(reason))).await;
     }
-    let deadline = clock::now() + CLOSE_TIME;
-    if leaves_work_behind(reason) {
-        cancel_server(&home, &conn.entry).await;
+}
+
+/// A server on its way out: on the books until it is closed, and only then is its place free.
+struct Leaving {
+    home: Rc<Home>,
+    conn: ServerConn,
+    _slot: SlotGuard<ServerConn>,
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        self.home.forget(self.conn.entry.id);
     }
-    let _ = rt::timeout_at(deadline, say_goodbye(&mut conn)).await;
-    home.forget(id);
-    drop(conn);
-    drop(slot);
+}
+
+/// Whether the server was at rest when it left. Of any other it is not certain that the last message to it went out
+/// whole: a Terminate could complete it, and it would run (F20, R10).
+const fn was_at_rest(reason: RetireReason) -> bool {
+    matches!(
+        reason,
+        RetireReason::IdleTimeout
+            | RetireReason::LifetimeOver
+            | RetireReason::Surplus
+            | RetireReason::Evicted
+            | RetireReason::Pause
+            | RetireReason::CloseNeeded
+            | RetireReason::ConfigChanged
+            | RetireReason::ConnectStringChanged
+            | RetireReason::DatabaseRemoved
+            | RetireReason::Shutdown
+    )
 }
 
 /// Whether the backend may still be running something for the client that has gone.
@@ -257,13 +291,14 @@ const fn leaves_work_behind(reason: RetireReason) -> bool {
             | RetireReason::ClientGoneUnsent
             | RetireReason::AdminDisconnect
             | RetireReason::QueryTimeout
-            | RetireReason::DatabaseRemoved
             | RetireReason::UnknownPacket
     )
 }
 
-async fn say_goodbye(conn: &mut ServerConn) {
-    let _ = conn.stream.write_all(b"X\0\0\0\x04").await;
+async fn say_goodbye(conn: &mut ServerConn, terminate: bool) {
+    if terminate {
+        let _ = conn.stream.write_all(b"X\0\0\0\x04").await;
+    }
     let _ = conn.stream.shutdown().await;
     let mut sink = vec![0; DRAIN_BUFFER];
     poll_fn(|cx| {

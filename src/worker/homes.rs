@@ -12,7 +12,7 @@ use crate::client::EndOrder;
 use crate::config::{Config, Database, PoolMode, User};
 use crate::metrics::ErrorClass;
 use crate::net::Target;
-use crate::pool::{Pool, PoolKey, PoolLimits};
+use crate::pool::{Pool, PoolEnd, PoolKey, PoolLimits};
 use crate::proto::{PgError, SqlState};
 use crate::server::{Home, HomeSettings, ProvenSecrets, ServerPlan};
 use crate::session::Rules;
@@ -128,7 +128,7 @@ impl Worker {
             at_transaction_end: false,
         };
         self.end_clients(&order, |client| client.database == *key.database);
-        home.pool.close(now);
+        home.pool.close(PoolEnd::Removed, now);
         self.homes.borrow_mut().remove(&key);
         self.leaving.borrow_mut().push(Rc::clone(home));
     }

@@ -1,7 +1,7 @@
 //! The only way into a worker from another thread.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 pub(super) use tokio::sync::{mpsc, oneshot};
 
@@ -34,6 +34,8 @@ pub enum ToWorker {
     Configure(Arc<Config>, Arc<TlsContext>),
     /// Answers with everything the console and the metrics show.
     Snapshot(oneshot::Sender<WorkerSnapshot>),
+    /// Answers, to show that the worker turns.
+    Ping(oneshot::Sender<()>),
     /// Stops lending servers of one database, or of all; answers when none is lent any more.
     Pause(Option<String>, oneshot::Sender<()>),
     /// Ends a pause.
@@ -60,10 +62,19 @@ pub struct Migrant {
     pub socket: Detached,
     /// Who it is.
     pub authenticated: Authenticated,
-    /// When it was accepted.
-    pub connected_at: SystemTime,
+    /// When it came.
+    pub arrival: Arrival,
     /// Its place among the clients of the process.
     pub(super) counted: ProcessCount,
+}
+
+/// When a client came, and until when its login must be over (R107).
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival {
+    /// When it was accepted.
+    pub connected_at: SystemTime,
+    /// The same moment for every wait of the login, that for the first server of its pool included.
+    pub deadline: Option<Instant>,
 }
 
 /// How a worker empties itself. It answers on the channel that came along when it is empty.

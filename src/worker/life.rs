@@ -5,16 +5,16 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime};
 
+use super::first::first_server;
 use super::homes::server_user;
-use super::inbox::{Migrant, ToWorker, oneshot};
+use super::inbox::{Arrival, Migrant, ToWorker};
 use super::state::{ProcessCount, Standing, Worker};
-use super::words::{client_params, first_server, put_welcome, say_goodbye};
+use super::words::{client_params, put_welcome, say_goodbye};
 use crate::admin::{self, ConsoleIdentity};
 use crate::client::{
-    Authenticated, ClientEntry, ClientState, GreetEnv, Greeting, Identity, LoginEnd, LoginEnv, Origin, Relay,
-    Rights, authenticate, greet,
+    Authenticated, ClientEntry, ClientState, Gatehouse, GreetEnv, Greeting, Identity, LoginEnd, LoginEnv,
+    Origin, Relay, Rights, authenticate, greet,
 };
-use crate::metrics::ErrorClass;
 use crate::net::{Detached, Endpoint, Stream, clock, rt};
 use crate::proto::{PgError, SqlState};
 use crate::server::{Home, ProvenSecrets};
@@ -58,7 +58,8 @@ impl Worker {
         let config = self.config();
         let deadline = config.pacing.client_login_timeout.map(|limit| now + limit);
         let tls = self.tls();
-        let (mut stream, message) = match greet(stream, &GreetEnv { tls: &tls, deadline }).await {
+        let Gatehouse { handshakes, derivations, .. } = self.door.gatehouse();
+        let (mut stream, message) = match greet(stream, &GreetEnv { tls: &tls, handshakes, deadline }).await {
             Ok(Greeting::Login { stream, message }) => (stream, message),
             Ok(Greeting::Cancel { stream, process_id, secret }) => {
                 self.route_cancel(process_id, &secret).await;
@@ -67,7 +68,7 @@ impl Worker {
             Err(end) => return self.end_login(None, end, None).await,
         };
         let (verifiers, seed, own_uid) = (&self.verifiers, &self.seed, self.own_uid);
-        let env = LoginEnv { config: &config, verifiers, seed, own_uid, deadline };
+        let env = LoginEnv { config: &config, verifiers, derivations, seed, own_uid, deadline };
         let authenticated = match authenticate(&mut stream, &message, &env).await {
             Ok(authenticated) => authenticated,
             Err(end) => {
@@ -90,12 +91,13 @@ impl Worker {
             return self.serve_console(stream, authenticated, rights, connected_at).await;
         }
         let home_worker = self.worker_for(&authenticated);
+        let arrival = Arrival { connected_at, deadline };
         if home_worker == self.index {
-            return self.serve_client(stream, authenticated, connected_at, (on_board, counted)).await;
+            return self.serve_client(stream, authenticated, arrival, (on_board, counted)).await;
         }
         let Ok(socket) = stream.detach() else { return };
         let Some(inbox) = self.shared.inboxes.get(home_worker).cloned() else { return };
-        let migrant = Migrant { socket, authenticated, connected_at, counted };
+        let migrant = Migrant { socket, authenticated, arrival, counted };
         let _ = inbox.send(ToWorker::Adopt(Box::new(migrant))).await;
     }
 
@@ -103,9 +105,9 @@ impl Worker {
     pub(super) async fn adopt(self: Rc<Self>, migrant: Migrant) {
         self.load.fetch_add(1, Ordering::Relaxed);
         let on_board = OnBoard(Rc::clone(&self));
-        let Migrant { socket, authenticated, connected_at, counted } = migrant;
+        let Migrant { socket, authenticated, arrival, counted } = migrant;
         match socket.attach() {
-            Ok(stream) => self.serve_client(stream, authenticated, connected_at, (on_board, counted)).await,
+            Ok(stream) => self.serve_client(stream, authenticated, arrival, (on_board, counted)).await,
             Err(error) => tracing::warn!(%error, "client lost between workers"),
         }
     }
@@ -177,7 +179,7 @@ impl Worker {
         self: Rc<Self>,
         stream: Stream,
         authenticated: Authenticated,
-        connected_at: SystemTime,
+        arrival: Arrival,
         counts: (OnBoard, ProcessCount),
     ) {
         let now = clock::now();
@@ -199,8 +201,9 @@ impl Worker {
                 self.learn_secrets(&home, proven);
             }
         }
+        let connected_at = arrival.connected_at;
         let registered = self.register(&stream, &authenticated, key, connected_at, Some(Rc::clone(&home)));
-        self.converse(stream, authenticated, (registered, counts), home).await;
+        self.converse(stream, authenticated, (registered, counts), arrival.deadline).await;
     }
 
     fn register(
@@ -235,6 +238,9 @@ impl Worker {
             state: Cell::new(ClientState::Login),
             server: RefCell::default(),
             running: Cell::default(),
+            preparing_since: Cell::default(),
+            held_cancel: RefCell::default(),
+            read_ahead_full: Cell::default(),
             waiter: Cell::default(),
             statements: Cell::default(),
             application_name: RefCell::default(),
@@ -253,22 +259,26 @@ impl Worker {
         mut stream: Stream,
         authenticated: Authenticated,
         books: (Registered, (OnBoard, ProcessCount)),
-        home: Rc<Home>,
+        deadline: Option<Instant>,
     ) {
         let entry = Rc::clone(&books.0.entry);
+        let Some(home) = entry.home.clone() else { return };
         let began = clock::now();
         let present = home.pool.client_present();
-        let limit = self.config.borrow().pacing.client_login_timeout;
-        if let Err(error) = first_server(&home, limit.map(|limit| began + limit)).await {
+        if let Err(unserved) = first_server(&home, &mut stream, &entry, &self.scratch, deadline).await {
             tracing::info!(
                 client = entry.id,
                 user = entry.user,
                 database = entry.database,
-                "login failed: {error}"
+                "login failed: {unserved}"
             );
-            home.counters.borrow_mut().error(ErrorClass::Login);
-            let fatal = error.for_client().into_fatal();
-            return say_goodbye(&mut stream, authenticated.accepted, Some(fatal)).await;
+            if let Some(class) = unserved.class() {
+                home.counters.borrow_mut().error(class);
+            }
+            if let Some(tell) = unserved.for_client() {
+                say_goodbye(&mut stream, authenticated.accepted, Some(tell)).await;
+            }
+            return;
         }
         let params = client_params(&home, &authenticated.parameters);
         let mut welcome = authenticated.accepted;
@@ -298,42 +308,6 @@ impl Worker {
             let _books = (books, present);
             talk(relay, &home, &entry, began).await;
         });
-    }
-
-    /// A cancel request goes to the worker that gave out its key; an unknown key is dropped without a word (S38).
-    async fn route_cancel(self: &Rc<Self>, process_id: i32, secret: &[u8]) {
-        let Ok(secret) = <[u8; 4]>::try_from(secret) else { return };
-        let secret = i32::from_be_bytes(secret);
-        let owner = Self::owner_of_key(process_id);
-        let (done, finished) = oneshot::channel();
-        if owner == self.index {
-            self.cancel(process_id, secret, done);
-        } else if let Some(inbox) = self.shared.inboxes.get(owner) {
-            let _ = inbox.send(ToWorker::Cancel { process_id, secret, done }).await;
-        }
-        let _ = finished.await;
-    }
-
-    /// Cancels what the client with this key waits for or runs; a client that does neither is left alone.
-    pub(super) fn cancel(self: &Rc<Self>, process_id: i32, secret: i32, done: oneshot::Sender<()>) {
-        let id = self.keys.borrow().get(&(process_id, secret)).copied();
-        let client = id.and_then(|id| self.clients.borrow().get(&id).cloned());
-        let Some((client, home)) = client.and_then(|client| client.home.clone().map(|home| (client, home)))
-        else {
-            return;
-        };
-        if let Some(waiter) = client.waiter.get() {
-            home.pool.cancel_waiter(waiter);
-        } else if let Some(server) = client.cancelable_server() {
-            // One cancel at a time and server: a second one could only hit what the first has hit already.
-            if server.cancels.get() == 0 {
-                let cancel = crate::server::cancel_server(&home, &server);
-                rt::spawn_local("cancel", async move {
-                    cancel.await;
-                    let _ = done.send(());
-                });
-            }
-        }
     }
 }
 

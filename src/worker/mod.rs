@@ -3,9 +3,11 @@
 //! Owns: which client, pool and server live on this thread, and the tasks that serve them. Does not know: the
 //! protocol.
 //!
-//! Reading order: `state` (what a worker owns), `life` and `words` (a client from socket to farewell), `homes` (pools from the
-//! configuration), `janitor` (servers opened and closed), `tick`, `inbox` and `orders`, `report`.
+//! Reading order: `state` (what a worker owns), `life`, `first` and `words` (a client from socket to
+//! farewell), `cancelling`, `homes` (pools from the configuration), `janitor` (servers opened and closed), `tick`, `inbox` and `orders`, `report`.
 
+mod cancelling;
+mod first;
 mod homes;
 mod inbox;
 mod janitor;
@@ -25,11 +27,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 use std::thread::JoinHandle;
 
-pub use inbox::{Drain, INBOX_BOUND, Migrant, ToWorker};
+pub use inbox::{Arrival, Drain, INBOX_BOUND, Migrant, ToWorker};
 
 use crate::admin::AdminHandle;
 use crate::auth::AuthSeed;
-use crate::client::{Door, warm_verifiers};
+use crate::client::{Door, Gatehouse, warm_verifiers};
 use crate::config::Config;
 use crate::net::{TlsContext, clock, rt};
 use crate::session::TrackedNames;
@@ -69,12 +71,13 @@ pub fn start(
         admin: admin.clone(),
         inboxes: channels.iter().map(|(inbox, _)| inbox.clone()).collect(),
     });
+    let gatehouse = Gatehouse::default();
     let mut handles = Vec::new();
     for (index, (inbox, receiver)) in channels.into_iter().enumerate() {
         let load = Arc::new(AtomicUsize::new(0));
         let runtime = config.process.runtime;
         let (shared, config, tls) = (Arc::clone(&shared), Arc::clone(config), Arc::clone(tls));
-        let (seen, seed) = (Arc::clone(&load), seed.clone());
+        let (seen, seed, gatehouse) = (Arc::clone(&load), seed.clone(), gatehouse.clone());
         let join = rt::run_worker(&format!("worker-{index}"), runtime, move || {
             let worker = Rc::new(Worker {
                 index,
@@ -87,7 +90,7 @@ pub fn start(
                 clients: RefCell::new(HashMap::new()),
                 keys: RefCell::new(HashMap::new()),
                 scratch: Rc::default(),
-                door: Door::default(),
+                door: Door::new(gatehouse),
                 verifiers: RefCell::default(),
                 seed,
                 own_uid,
@@ -117,6 +120,7 @@ impl Worker {
     /// Derives the verifiers of users with plain secrets ahead of their logins, so that the first login tells
     /// nothing by its time (S14).
     async fn warm(self: Rc<Self>) {
-        warm_verifiers(&self.config(), &self.seed, &self.verifiers).await;
+        let derivations = &self.door.gatehouse().derivations;
+        warm_verifiers(&self.config(), &self.seed, &self.verifiers, derivations).await;
     }
 }

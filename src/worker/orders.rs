@@ -8,6 +8,7 @@ use super::state::{Standing, Worker};
 use crate::client::EndOrder;
 use crate::metrics::ErrorClass;
 use crate::net::{clock, rt};
+use crate::pool::PoolEnd;
 use crate::proto::{PgError, SqlState};
 use crate::server::Home;
 
@@ -42,6 +43,9 @@ impl Worker {
             }
             ToWorker::Snapshot(reply) => {
                 let _ = reply.send(self.snapshot());
+            }
+            ToWorker::Ping(reply) => {
+                let _ = reply.send(());
             }
             ToWorker::Pause(database, done) => {
                 self.note_pause(database.as_deref());
@@ -190,13 +194,15 @@ impl Worker {
         let text = "terminating connection due to administrator command";
         let tell = Some(PgError::fatal(SqlState::ADMIN_SHUTDOWN, text));
         self.end_clients(&EndOrder { tell, class: None, at_transaction_end: false }, |_| true);
-        for home in self.homes_of(None) {
-            home.pool.close(clock::now());
+        let mut homes = self.homes_of(None);
+        homes.extend(self.leaving.borrow().iter().cloned());
+        for home in &homes {
+            home.pool.close(PoolEnd::Shutdown, clock::now());
         }
         self.sweep();
         let deadline = clock::now() + LAST_WORDS;
         while clock::now() < deadline {
-            let servers: usize = self.homes_of(None).iter().map(|home| home.servers.borrow().len()).sum();
+            let servers: usize = homes.iter().map(|home| home.servers.borrow().len()).sum();
             if self.clients.borrow().is_empty() && servers == 0 {
                 return;
             }

@@ -21,7 +21,7 @@ impl Worker {
                 .collect(),
             clients: clients.values().map(|client| client_row(client, now)).collect(),
             servers: homes.iter().flat_map(|home| server_rows(home, now)).collect(),
-            clients_in_login: u32::try_from(self.door.logins()).unwrap_or(u32::MAX),
+            clients_in_login: self.door.logins(),
             failed_logins: self.failed_logins.get(),
         }
     }

@@ -13,6 +13,9 @@ use crate::server::{HomeSettings, cancel_server};
 /// Length of a tick.
 const TICK: Duration = Duration::from_millis(333);
 
+/// How long a server may take to put a client's parameters in force, which takes it no work at all (R12, R14).
+const PREPARE_TIME: Duration = Duration::from_secs(30);
+
 /// How long a cancelled query may take to end before its client is ended.
 const CANCEL_GRACE: Duration = Duration::from_secs(5);
 
@@ -37,6 +40,9 @@ impl Worker {
         let clients: Vec<_> = self.clients.borrow().values().cloned().collect();
         for client in clients {
             let Some(home) = client.home.clone() else { continue };
+            if client.read_ahead_full.get() {
+                client.wake(); // its end would lie behind what is not read: it looks for it by itself
+            }
             let settings = home.settings();
             if let Some(order) = overdue(&client, &settings, now) {
                 client.end(order);
@@ -73,6 +79,9 @@ fn overdue(client: &ClientEntry, settings: &HomeSettings, now: Instant) -> Optio
     }
     if passed(client.idle_since.get(), settings.client_idle_timeout, now) {
         return fatal(SqlState::IDLE_SESSION_TIMEOUT, "client_idle_timeout");
+    }
+    if passed(client.preparing_since.get(), Some(PREPARE_TIME), now) {
+        return fatal(SqlState::CONNECTION_FAILURE, "the database server does not answer");
     }
     let grace = settings.query_timeout.map(|limit| limit + CANCEL_GRACE);
     let ignored_cancel = client.cancelled_request.get().is_some()

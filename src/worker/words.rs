@@ -1,44 +1,14 @@
 //! The first and the last words to a client.
 
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use crate::net::{Stream, clock, rt};
-use crate::pool::CheckoutError;
 use crate::proto::{PgError, TxStatus, put_backend_key, put_parameter_status, put_ready};
 use crate::server::Home;
-use crate::session::{ParamSet, Session};
+use crate::session::ParamSet;
 
 /// Longest time a client may take to accept its last message.
 const GOODBYE_TIME: Duration = Duration::from_secs(2);
-
-/// Waits until the pool knows what to tell new clients: until one server has logged in. The deadline is that of
-/// the login (R107).
-pub(super) async fn first_server(home: &Rc<Home>, deadline: Option<Instant>) -> Result<(), CheckoutError> {
-    while home.welcome.borrow().is_none() {
-        wait_for_server(home, deadline).await?;
-    }
-    Ok(())
-}
-
-async fn wait_for_server(home: &Rc<Home>, deadline: Option<Instant>) -> Result<(), CheckoutError> {
-    let checkout = home.pool.checkout(clock::now());
-    let since = checkout.since();
-    let outcome = match deadline {
-        None => Ok(checkout.await),
-        Some(deadline) => rt::timeout_at(deadline, checkout).await,
-    };
-    let mut lease = outcome.unwrap_or_else(|_elapsed| {
-        let waited = clock::now().saturating_duration_since(since);
-        Err(CheckoutError::Timeout { waited, last_failure: None })
-    })?;
-    let session = Session::new(home.settings.borrow().rules, ParamSet::default());
-    if let Some(evidence) = session.release_after_end(0, usize::from(lease.stream.has_unread())) {
-        lease.watch();
-        lease.release(evidence, clock::now());
-    }
-    Ok(())
-}
 
 /// The client's own startup values over what the servers of the pool report.
 pub(super) fn client_params(home: &Home, startup: &[(String, String)]) -> ParamSet {

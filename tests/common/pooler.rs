@@ -40,6 +40,11 @@ impl PoolerConfig {
     /// Transaction mode in front of a cluster: database and user [`APP`] with the cluster's password, trust towards
     /// clients, the console open to `admin`, a pool of `size`.
     pub fn for_cluster(cluster: &Cluster, size: u32) -> Self {
+        Self::for_port(cluster.port(), size)
+    }
+
+    /// The same in front of whatever listens on this port.
+    pub fn for_port(port: u16, size: u32) -> Self {
         Self::empty()
             .set("pool_mode", quoted("transaction"))
             .set("auth_type", quoted("trust"))
@@ -48,7 +53,7 @@ impl PoolerConfig {
             .set("default_pool_size", size.to_string())
             .table("users.admin", &[("password", quoted(PASSWORD))])
             .table(&format!("users.{APP}"), &[("password", quoted(PASSWORD))])
-            .database(APP, cluster.port())
+            .database(APP, port)
     }
 
     /// Sets a key of `[pooler]`; the value is TOML as it stands.

@@ -24,6 +24,8 @@ async fn endpoint(answering: usize, deaf: usize) -> Endpoint {
             while let Some(message) = inbox.recv().await {
                 if let ToWorker::Snapshot(to) = message {
                     let _ = to.send(WorkerSnapshot::default());
+                } else if let ToWorker::Ping(to) = message {
+                    let _ = to.send(());
                 }
             }
         });
@@ -69,6 +71,19 @@ async fn health_is_that_of_the_workers_and_ends_with_the_shutdown() {
     endpoint.closing.send(true).unwrap();
     assert!(endpoint.get("/healthz").await.starts_with("HTTP/1.1 503"));
     assert!(endpoint.get("/metrics").await.starts_with("HTTP/1.1 200"), "numbers are wanted to the end");
+}
+
+/// A check of health must stay cheap: a snapshot walks over every connection of a worker.
+#[tokio::test]
+async fn health_takes_no_snapshot() {
+    let mut endpoint = endpoint(0, 1).await;
+    let mut inbox = endpoint.deaf.remove(0);
+    let worker = async {
+        let Some(ToWorker::Ping(to)) = inbox.recv().await else { panic!("not a ping") };
+        to.send(()).unwrap();
+    };
+    let (answer, ()) = tokio::join!(endpoint.get("/healthz"), worker);
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
 #[tokio::test]

@@ -78,7 +78,7 @@ impl Operator {
     /// Lets every worker show that it turns, and tells systemd only then.
     pub(super) fn prove_life(&mut self) {
         self.next_watchdog = systemd::watchdog_period().map(|period| clock::now() + period);
-        let answers = self.fleet.ask(ToWorker::Snapshot);
+        let answers = self.fleet.ask(ToWorker::Ping);
         self.tasks.spawn(async move { Done::Alive(answers.within(REPORT_BOUND).await.1 == 0) });
     }
 }

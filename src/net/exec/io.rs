@@ -104,6 +104,11 @@ impl Io {
         Ok(written)
     }
 
+    /// Whether an event has told the end of what can be read, also while bytes from before are unread.
+    pub(in crate::net) fn has_hung_up(&self) -> bool {
+        self.reactor.has_ended(self.id, Side::Read)
+    }
+
     /// Ready when a read would not surely be in vain.
     pub(in crate::net) fn poll_read_ready(&self, cx: &Context<'_>) -> Poll<Result<()>> {
         self.reactor.poll_ready(self.id, Side::Read, cx).map(Ok)

@@ -228,6 +228,11 @@ impl Reactor {
         Poll::Pending
     }
 
+    /// Whether an event has told the end.
+    pub(super) fn has_ended(&self, id: SourceId, side: Side) -> bool {
+        at(&mut self.sources.borrow_mut(), id).is_none_or(|source| source.half(side).ended)
+    }
+
     /// A system call did not do all it was asked for: the next one would be in vain, unless the end is there.
     pub(super) fn short(&self, id: SourceId, side: Side) {
         let mut sources = self.sources.borrow_mut();

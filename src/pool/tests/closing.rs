@@ -147,23 +147,30 @@ fn marked_servers_leave_when_nobody_uses_them_and_count_until_they_are_gone() {
 }
 
 #[test]
-fn a_closed_pool_ends_everywait_and_every_server() {
-    let mut bench = Bench::with_idle(sized(3), 2);
-    let lease = bench.lend();
-    let other = bench.lend();
-    let wait = bench.wait();
-    let permit = bench.permits().pop().unwrap();
-    drop(other);
-    bench.retired();
-    bench.pool.close(bench.now);
-    assert!(bench.pool.is_closed());
-    assert!(matches!(outcome(wait, bench.now), Err(CheckoutError::Closed)));
-    assert!(matches!(outcome(bench.pool.checkout(bench.now), bench.now), Err(CheckoutError::Closed)));
-    bench.connect(permit);
-    bench.release(lease);
-    let removed = RetireReason::DatabaseRemoved;
-    assert_eq!(bench.retired(), [(3, removed), (2, removed)]);
-    assert_eq!(bench.pool.counts(), PoolCounts::default());
+fn a_closed_pool_ends_every_wait_and_every_server_and_says_why() {
+    for (end, reason, told) in [
+        (PoolEnd::Removed, RetireReason::DatabaseRemoved, "database removed"),
+        (PoolEnd::Shutdown, RetireReason::Shutdown, "terminating connection due to administrator command"),
+    ] {
+        let mut bench = Bench::with_idle(sized(3), 2);
+        let lease = bench.lend();
+        let other = bench.lend();
+        let wait = bench.wait();
+        let permit = bench.permits().pop().unwrap();
+        drop(other);
+        bench.retired();
+        bench.pool.close(end, bench.now);
+        assert!(bench.pool.is_closed());
+        for wait in [wait, bench.pool.checkout(bench.now)] {
+            let error = outcome(wait, bench.now).err().unwrap();
+            assert_eq!(error, CheckoutError::Closed(end));
+            assert_eq!(error.for_client().message, told);
+        }
+        bench.connect(permit);
+        bench.release(lease);
+        assert_eq!(bench.retired(), [(3, reason), (2, reason)]);
+        assert_eq!(bench.pool.counts(), PoolCounts::default());
+    }
 }
 
 #[test]

@@ -218,7 +218,7 @@ impl World {
         self.leases.clear();
         self.permits.clear();
         self.guards.clear();
-        self.pool.close(self.now);
+        self.pool.close(crate::pool::PoolEnd::Removed, self.now);
         while let Some(retired) = self.pool.next_retired() {
             drop(retired.slot);
         }
