@@ -43,11 +43,10 @@ impl Drop for Registered {
 }
 
 impl Worker {
-    /// A new connection. The acceptor has counted it for this worker; the process is counted here.
+    /// A new connection. The acceptor has counted it for this worker.
     pub(super) async fn serve_socket(self: Rc<Self>, socket: Detached) {
         let connected_at = clock::wall();
         let on_board = OnBoard(Rc::clone(&self));
-        let counted = ProcessCount::new(&self.shared);
         let origin = Origin::from(socket.endpoint());
         let now = clock::now();
         let Ok(mut stream) = socket.attach() else { return };
@@ -79,6 +78,8 @@ impl Worker {
             }
         };
         drop(place);
+        // Only now: those who have not proved who they are have limits of their own (R108).
+        let counted = ProcessCount::new(&self.shared);
         if let Some(refusal) = self.not_admitted(&authenticated) {
             tracing::info!(
                 user = authenticated.user,
@@ -88,6 +89,7 @@ impl Worker {
             return say_goodbye(&mut stream, authenticated.accepted, Some(refusal)).await;
         }
         if let Identity::Console(rights) = authenticated.identity {
+            drop(counted);
             return self.serve_console(stream, authenticated, rights, connected_at).await;
         }
         let home_worker = self.worker_for(&authenticated);
