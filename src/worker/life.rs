@@ -1,6 +1,5 @@
 //! A client's life, from its socket to the one line that tells its end.
 
-use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime};
@@ -232,23 +231,7 @@ impl Worker {
             addr: (remote.addr_text(), remote.port(port), local.addr_text(), local.port(port)),
             peer_pid,
             tls: stream.tls_info().unwrap_or_default().to_owned(),
-            connected_at,
-            request_at: Cell::new(connected_at),
-            request_since: Cell::default(),
-            idle_in_xact_since: Cell::default(),
-            idle_since: Cell::default(),
-            state: Cell::new(ClientState::Login),
-            server: RefCell::default(),
-            running: Cell::default(),
-            preparing_since: Cell::default(),
-            held_cancel: RefCell::default(),
-            read_ahead_full: Cell::default(),
-            waiter: Cell::default(),
-            statements: Cell::default(),
-            application_name: RefCell::default(),
-            cancelled_request: Cell::default(),
-            order: RefCell::default(),
-            waker: RefCell::default(),
+            ..ClientEntry::blank(connected_at)
         });
         self.clients.borrow_mut().insert(id, Rc::clone(&entry));
         self.keys.borrow_mut().insert(key, id);
