@@ -9,7 +9,7 @@ use std::time::Instant;
 use common::cluster::{APP, PASSWORD};
 use common::pooler::quoted;
 use common::raw::V3;
-use common::{Cluster, ClusterOptions, Login, Pooler, PoolerConfig, Raw, Target, brief, msg};
+use common::{Cluster, ClusterOptions, Login, Pooler, PoolerConfig, Raw, Target, brief, eventually, msg};
 
 /// A pooler with this method towards clients, whose servers ask for `server`.
 fn pair(client: &str, server: &'static str) -> (Cluster, Pooler) {
@@ -187,4 +187,20 @@ fn many_clients_log_in_at_once() {
             });
         }
     });
+}
+
+/// Seen: connections that had said nothing yet counted against `max_client_conn`, so strangers could use it up.
+#[test]
+fn r108_f26_strangers_take_no_place_of_those_who_log_in() {
+    let pooler = PoolerConfig::for_cluster(Cluster::shared(), 1).set("max_client_conn", "2").start();
+    let target = pooler.target();
+    let _strangers: Vec<Raw> = (0..20).map(|_| Raw::connect(&target.addr()).unwrap()).collect();
+    eventually("all stand before the door", || {
+        pooler.number("LISTS", ("list", "login_clients"), "items") >= 20
+    });
+    let mut inside = [Raw::login(&target), Raw::login(&target)];
+    assert!(refusal(&target).starts_with("E(FATAL 53300"));
+    assert_eq!(inside[1].value("select 1"), "1");
+    drop(inside);
+    eventually("there is room again", || Raw::try_login(&Login::plain(&target)).is_ok());
 }

@@ -6,8 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use super::request::{Overview, RunState};
 use crate::config::{
-    AuthType, Config, ConsoleRights, Database, LogFormat, Pacing, PoolMode, Process, Runtime, Secret,
-    SecretEq, ServerDefaults, ShownSetting, SocketOptions, SslMode, TlsSettings, User,
+    AuthType, Config, Database, PoolMode, Secret, SecretEq, ServerDefaults, ShownSetting, User, sample,
 };
 use crate::metrics::{ConnKind, ConnSnapshot, Counters, PoolSnapshot, Window, WorkerSnapshot};
 
@@ -129,17 +128,10 @@ fn secret(text: &str) -> SecretEq {
 
 fn config() -> Config {
     let database = |host: &str, user: Option<&str>| Database {
-        dbname: None,
         host: host.into(),
-        port: 5432,
         user: user.map(str::to_owned),
         password: Some(secret("server")),
-        pool_mode: None,
-        pool_size: None,
-        min_pool_size: None,
-        reserve_pool_size: None,
-        server_lifetime: None,
-        startup: Vec::new(),
+        ..sample::database()
     };
     let shop = Database {
         dbname: Some("shop_v2".into()),
@@ -160,24 +152,16 @@ fn config() -> Config {
         default: Some("0".into()),
         changeable,
     };
+    let plain = sample::config();
     Config {
-        process: process(),
-        console: ConsoleRights::default(),
         auth_type: AuthType::Md5,
-        max_client_conn: 100,
-        pacing: pacing(),
-        defaults: defaults(),
-        client_tls: tls(),
-        server_tls: tls(),
-        sockets: SocketOptions {
-            keepalive: true,
-            keepidle: None,
-            keepintvl: None,
-            keepcnt: None,
-            user_timeout: None,
+        defaults: ServerDefaults {
+            min_pool_size: 1,
+            reserve_pool_size: 2,
+            server_lifetime: Some(Duration::from_hours(1)),
+            max_prepared_statements: 200,
+            ..plain.defaults
         },
-        track_extra_parameters: Vec::new(),
-        ignore_startup_parameters: Vec::new(),
         databases: BTreeMap::from([
             ("*".to_owned(), database("10.0.0.8", None)),
             ("shop".to_owned(), shop),
@@ -185,57 +169,6 @@ fn config() -> Config {
         ]),
         users: BTreeMap::from([("web".to_owned(), web)]),
         shown: vec![setting("query_timeout", Some("0.5"), true), setting("auth_file", None, false)],
+        ..plain
     }
-}
-
-fn process() -> Process {
-    Process {
-        listen_addr: Vec::new(),
-        listen_port: 6432,
-        listen_backlog: 128,
-        unix_socket_dir: None,
-        unix_socket_mode: 0o777,
-        unix_socket_group: None,
-        workers: None,
-        runtime: Runtime::Reactor,
-        metrics_listen: None,
-        log_format: LogFormat::Text,
-        log_level: "info".into(),
-        log_connections: true,
-        log_disconnections: true,
-    }
-}
-
-fn pacing() -> Pacing {
-    Pacing {
-        client_login_timeout: None,
-        query_wait_timeout: None,
-        client_idle_timeout: None,
-        cancel_wait_timeout: None,
-        server_connect_timeout: None,
-        server_login_retry: Duration::from_secs(15),
-        server_idle_timeout: None,
-        shutdown_timeout: None,
-        stats_period: Duration::from_mins(1),
-    }
-}
-
-fn defaults() -> ServerDefaults {
-    ServerDefaults {
-        pool_mode: PoolMode::Transaction,
-        pool_size: 20,
-        min_pool_size: 1,
-        reserve_pool_size: 2,
-        reserve_pool_timeout: None,
-        server_lifetime: Some(Duration::from_hours(1)),
-        server_reset_query: String::new(),
-        server_reset_query_always: false,
-        idle_transaction_timeout: None,
-        query_timeout: None,
-        max_prepared_statements: 200,
-    }
-}
-
-fn tls() -> TlsSettings {
-    TlsSettings { mode: SslMode::Disable, key_file: None, cert_file: None, ca_file: None }
 }

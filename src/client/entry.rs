@@ -103,6 +103,37 @@ pub struct ClientEntry {
 }
 
 impl ClientEntry {
+    /// A client of whom nothing is known but when it came.
+    pub fn blank(connected_at: SystemTime) -> Self {
+        Self {
+            id: 0,
+            key: (0, 0),
+            user: String::new(),
+            database: String::new(),
+            home: None,
+            addr: (String::new(), 0, String::new(), 0),
+            peer_pid: 0,
+            tls: String::new(),
+            connected_at,
+            request_at: Cell::new(connected_at),
+            request_since: Cell::default(),
+            idle_in_xact_since: Cell::default(),
+            idle_since: Cell::default(),
+            state: Cell::new(ClientState::Login),
+            server: RefCell::default(),
+            running: Cell::default(),
+            preparing_since: Cell::default(),
+            held_cancel: RefCell::default(),
+            read_ahead_full: Cell::default(),
+            waiter: Cell::default(),
+            statements: Cell::default(),
+            application_name: RefCell::default(),
+            cancelled_request: Cell::default(),
+            order: RefCell::default(),
+            waker: RefCell::default(),
+        }
+    }
+
     /// Asks the client's task to end the client; the first order stands, but one that waits gives way.
     pub fn end(&self, order: EndOrder) {
         {

@@ -16,7 +16,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use super::end::{EndClass, LoginEnd, escape};
-use super::packet::{discard, has_more, part, read_exact, within};
+use super::packet::{discard, has_more, part, within};
 use crate::config::SslMode;
 use crate::net::{Quiet, Stream, TlsContext, Turnstile, clock, timeout_at};
 use crate::proto::{
@@ -242,7 +242,7 @@ impl Guest<'_> {
     }
 
     async fn fill(&mut self, buf: &mut [u8]) -> io::Result<()> {
-        within(self.env.deadline, read_exact(&mut self.stream, buf)).await
+        within(self.env.deadline, self.stream.read_exact(buf)).await
     }
 
     async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {

@@ -332,7 +332,7 @@ async fn a_greeting_dropped_at_any_poll_closes_its_connection() {
         let client = async {
             peer.write_all(SSL).await.ok()?;
             let mut answer = [0; 1];
-            super::packet::read_exact(&mut peer, &mut answer).await.ok()?;
+            peer.read_exact(&mut answer).await.ok()?;
             let mut peer = peer.connect_tls(&ctx, "localhost").await.ok()?;
             peer.write_all(START).await.ok()?;
             Some(peer)

@@ -10,7 +10,7 @@ use super::relay::{Link, Relay, Stall, gone, turn};
 use super::wire::{Outboxes, consume, send};
 use crate::net::{Stream, clock, rt};
 use crate::pool::{CheckoutError, Lease, RetireReason};
-use crate::proto::{FrameHeader, PgError, SqlState};
+use crate::proto::{FrameHeader, PgError, Severity, SqlState};
 use crate::server::{Left, ServerConn, give_back, wind_down};
 use crate::session::{ParamSet, Session, SessionError};
 
@@ -85,7 +85,8 @@ impl Relay {
             }
             CheckoutError::Timeout { .. } | CheckoutError::Refused(_) => {
                 self.home.counters.borrow_mut().error(crate::metrics::ErrorClass::WaitTimeout);
-                error.for_client()
+                // A server's refusal is fatal to its login; the client's session lives (R97).
+                PgError { severity: Severity::Error, ..error.for_client() }
             }
         };
         let Ok(Some(header)) = FrameHeader::frontend(input) else { return Ok(0) };

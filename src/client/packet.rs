@@ -36,21 +36,6 @@ pub(super) async fn within<T>(
     }
 }
 
-/// Fills `buf`. Not cancel safe: what was read is lost, and the connection with it.
-///
-/// # Errors
-/// `UnexpectedEof` if the client is gone.
-pub(super) async fn read_exact(stream: &mut Stream, buf: &mut [u8]) -> io::Result<()> {
-    let mut filled = 0;
-    while filled < buf.len() {
-        match stream.read(&mut buf[filled..]).await? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            read => filled += read,
-        }
-    }
-    Ok(())
-}
-
 /// A packet in answer to an authentication request, or why it is none.
 #[derive(Debug)]
 pub(super) enum Answer {
@@ -66,20 +51,20 @@ pub(super) enum Answer {
 /// Not cancel safe.
 ///
 /// # Errors
-/// As [`read_exact`].
+/// As [`Stream::read_exact`].
 pub(super) async fn read_answer(stream: &mut Stream, largest_word: usize) -> io::Result<Answer> {
     let mut header = [0; HEADER_LEN];
-    read_exact(stream, &mut header[..1]).await?;
+    stream.read_exact(&mut header[..1]).await?;
     if header[0] != b'p' {
         return Ok(Answer::OtherType(header[0]));
     }
-    read_exact(stream, &mut header[1..]).await?;
+    stream.read_exact(&mut header[1..]).await?;
     let word = i32::from_be_bytes([header[1], header[2], header[3], header[4]]);
     let Some(word) = usize::try_from(word).ok().filter(|word| (4..=largest_word).contains(word)) else {
         return Ok(Answer::BadLength);
     };
     let mut body = Zeroizing::new(vec![0; word - 4]);
-    read_exact(stream, &mut body).await?;
+    stream.read_exact(&mut body).await?;
     Ok(Answer::Password(body))
 }
 

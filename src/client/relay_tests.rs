@@ -10,6 +10,8 @@ use super::entry::ClientEntry;
 use super::relay::{READ_AHEAD, Relay};
 use super::test_entry::entry;
 use crate::net::{Stream, spawn_local, yield_now};
+use crate::pool::ConnectFailure;
+use crate::proto::{PgError, Severity, SqlState};
 use crate::server::ServerConn;
 use crate::server::test_home::{Bench, RULES};
 use crate::server::test_net::{DropAfter, read_some, soon, tcp_pair};
@@ -187,6 +189,36 @@ async fn f39_a_held_cancel_is_forgotten_with_the_request() {
         scene.work_until(|scene| scene.entry.held_cancel.borrow().is_none()).await;
         scene.client.write_all(QUERY).await.unwrap();
         scene.work_until(|scene| scene.entry.running.get()).await;
+    })
+    .await;
+}
+
+/// Seen: the refusal came as FATAL, which a driver takes for the end, although the session went on.
+#[tokio::test]
+async fn r97_f8_a_server_that_refuses_the_login_is_an_error_and_the_session_lives() {
+    locally(async {
+        let bench = Bench::new();
+        let (ours, mut client) = tcp_pair().await;
+        let session = Session::new(RULES, ParamSet::default());
+        let home = Rc::clone(&bench.home);
+        let mut relay = Relay::new(ours, session, home, entry(&bench.home), Rc::default());
+        client.write_all(QUERY).await.unwrap();
+        let answer = async {
+            while bench.home.pool.counts().waiting == 0 {
+                yield_now().await;
+            }
+            let now = crate::net::clock::now();
+            let said = PgError::fatal(SqlState::INVALID_PASSWORD, "no");
+            bench.home.pool.wanted_connects(now).unwrap().failed(ConnectFailure::refused(said), now);
+            let header = read_some(&mut client, 5).await;
+            let error = PgError::parse(&read_some(&mut client, usize::from(header[4]) - 4).await);
+            assert_eq!((error.severity, error.code), (Severity::Error, SqlState::INVALID_PASSWORD));
+            assert_eq!(read_some(&mut client, 6).await, b"Z\0\0\0\x05I");
+        };
+        tokio::select! {
+            ended = relay.run() => panic!("{ended:?}"),
+            () = answer => {}
+        }
     })
     .await;
 }

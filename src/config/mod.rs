@@ -17,6 +17,8 @@ mod pooler_keys;
 mod problem;
 mod raw;
 mod read;
+#[cfg(test)]
+pub(crate) mod sample;
 mod secret;
 mod setting;
 mod settings;

@@ -4,7 +4,7 @@
 //! data plane names no runtime; it uses what is exported here, so the executor can be changed behind this seam.
 //!
 //! Reading order: `endpoint` (who is at the other end), `socket` (TCP or Unix), `stream` (bytes, plain or TLS),
-//! `hang_up`, `tls_io` (how records come and go), `handshake` (how a stream becomes TLS), `connect` and `listener` (where
+//! `exactly`, `hang_up`, `tls_io` (how records come and go), `handshake` (how a stream becomes TLS), `connect` and `listener` (where
 //! streams come from), `tls_context` and `verify` (what is presented and what is believed), `rt`, `turnstile`
 //! and `clock`.
 
@@ -12,6 +12,7 @@ pub mod clock;
 mod connect;
 mod detached;
 mod endpoint;
+mod exactly;
 mod exec;
 mod handshake;
 mod hang_up;

@@ -10,7 +10,6 @@ use super::error::OpenCause;
 use super::open::{ServerPlan, open};
 use super::test_net::{DropAfter, read_all, read_some, soon};
 use super::tests::{AUTH_OK, READY, SSL, STARTUP, accept_until, listen, plan};
-use super::wire::read_exact;
 use crate::config::SslMode;
 use crate::net::{Listener, Stream, TlsContext, clock};
 
@@ -81,7 +80,7 @@ async fn r9_the_wait_for_a_cancel_is_bounded_in_time_and_bytes() {
             read_some(&mut stream, STARTUP.len()).await;
             stream.write_all(&[AUTH_OK, b"K\0\0\0\x0c\0\0\0\x2a\0\0\0\x07", READY].concat()).await.unwrap();
             let mut second = listener.accept().await.unwrap().attach().unwrap();
-            let _ = read_exact(&mut second, &mut [0; 16]).await;
+            let _ = second.read_exact(&mut [0; 16]).await;
             while talks && second.write_all(&[b'x'; 512]).await.is_ok() {}
             (stream, second)
         };
@@ -111,10 +110,10 @@ async fn a_cancel_dropped_at_any_poll_closes_its_connection() {
         };
         let server = async {
             let mut stream = accept_until(&listener, &over).await?;
-            read_exact(&mut stream, &mut [0; 8]).await.ok()?;
+            stream.read_exact(&mut [0; 8]).await.ok()?;
             stream.write_all(b"S").await.ok()?;
             let mut stream = stream.accept_tls(&plan.tls).await.ok()?;
-            read_exact(&mut stream, &mut [0; 16]).await.ok()?;
+            stream.read_exact(&mut [0; 16]).await.ok()?;
             stream.shutdown().await.ok()
         };
         let (sent, _ended) = soon(async { join!(sending, server) }).await;

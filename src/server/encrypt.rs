@@ -7,7 +7,6 @@ use std::future::poll_fn;
 use std::task::{Poll, Waker};
 
 use super::error::{MAX_LOGGED_TEXT, OpenCause};
-use super::wire::read_exact;
 use crate::config::SslMode;
 use crate::net::{Quiet, Stream, TlsContext};
 
@@ -41,7 +40,7 @@ pub(super) async fn encrypt(
     }
     stream.write_all(&SSL_REQUEST).await.map_err(OpenCause::Lost)?;
     let mut answer = [0; 1];
-    read_exact(&mut stream, &mut answer).await.map_err(OpenCause::Lost)?;
+    stream.read_exact(&mut answer).await.map_err(OpenCause::Lost)?;
     match answer[0] {
         b'N' if mode >= SslMode::Require || need == Need::Encrypted => Err(OpenCause::TlsRefused),
         // A server that says more than `N` before we have said anything is not one (S5, S6).

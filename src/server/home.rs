@@ -14,7 +14,7 @@ use crate::config::Secret;
 use crate::metrics::Counters;
 use crate::net::clock;
 use crate::pool::Pool;
-use crate::session::{Catalog, ParamSet, Rules, ServerFacts, TrackedNames};
+use crate::session::{Catalog, Outbox, ParamSet, Rules, ServerFacts, Session, Taken, TrackedNames, Turn};
 
 /// What PostgreSQL reports at login, for clients that log in to the pooler.
 #[derive(Debug, Clone, Default)]
@@ -133,6 +133,20 @@ impl Home {
             }
         }
         self.welcome.replace(Some(Rc::new(fresh)));
+    }
+
+    /// Gives bytes of a server without a client to the conversation that knows its position; what that would say is
+    /// for nobody.
+    pub fn hear(&self, session: &mut Session, facts: &mut ServerFacts, input: &[u8]) -> Taken {
+        let mut turn = Turn {
+            now: clock::now(),
+            facts: Some(facts),
+            catalog: &mut self.catalog.borrow_mut(),
+            names: &self.names,
+            to_server: &mut Outbox::default(),
+            to_client: &mut Outbox::default(),
+        };
+        session.on_server(&mut turn, input)
     }
 
     /// A server is gone for good.

@@ -12,7 +12,6 @@ use super::open::{Opened, ServerKey, ServerPlan};
 use super::test_net::read_some;
 use super::tests::{listen, plan};
 use super::wind_down::retire;
-use super::wire::read_exact;
 use crate::config::{PoolMode, SslMode};
 use crate::net::{Listener, Stream, clock, connect, rt};
 use crate::pool::{Lease, Pool, PoolKey, PoolLimits, ServerId};
@@ -154,7 +153,7 @@ fn settings(reset_query: Option<&str>) -> HomeSettings {
 async fn take_cancels(bench: Rc<Bench>) {
     loop {
         let mut stream = bench.listener.accept().await.unwrap().attach().unwrap();
-        if read_exact(&mut stream, &mut [0; 16]).await.is_ok() {
+        if stream.read_exact(&mut [0; 16]).await.is_ok() {
             bench.cancelled.set(bench.cancelled.get() + 1);
         }
     }
@@ -164,7 +163,7 @@ async fn serve(mut stream: Stream, bench: Rc<Bench>, backend: Rc<Backend>) {
     let mut status = b'I';
     loop {
         let mut header = [0; 5];
-        if read_exact(&mut stream, &mut header).await.is_err() || header[0] != b'Q' {
+        if stream.read_exact(&mut header).await.is_err() || header[0] != b'Q' {
             return backend.gone.set(true);
         }
         backend.busy.set(true);

@@ -72,7 +72,7 @@ pub(crate) async fn read_all(stream: &mut Stream) -> Vec<u8> {
 /// Exactly this many bytes.
 pub(crate) async fn read_some(stream: &mut Stream, count: usize) -> Vec<u8> {
     let mut some = vec![0; count];
-    super::wire::read_exact(stream, &mut some).await.unwrap();
+    stream.read_exact(&mut some).await.unwrap();
     some
 }
 

@@ -11,7 +11,6 @@ use tokio::sync::Notify;
 use super::error::{OpenCause, OpenError, OpenKind};
 use super::open::{Opened, ServerKey, ServerPlan, open};
 use super::test_net::{DropAfter, read_all, read_some, sockets, soon, tls_pair};
-use super::wire::read_exact;
 use crate::auth::{ServerCredentials, ServerSecret};
 use crate::config::{Secret, SslMode};
 use crate::net::{Listener, Stream, Target, clock};
@@ -223,7 +222,7 @@ async fn f11_one_deadline_covers_the_whole_login_after_any_byte() {
         let server = async {
             let mut stream = listener.accept().await.unwrap().attach().unwrap();
             // On a busy machine time may be up even before this.
-            let heard = read_exact(&mut stream, &mut [0; STARTUP.len()]).await;
+            let heard = stream.read_exact(&mut [0; STARTUP.len()]).await;
             let _ = heard.is_ok() && stream.write_all(&words[..stop]).await.is_ok();
             stream
         };

@@ -14,7 +14,7 @@ use super::home::Home;
 use crate::config::PoolMode;
 use crate::net::{clock, rt};
 use crate::pool::{Lease, RetireReason, Retired, SlotGuard, SlotState};
-use crate::session::{Halt, Leave, Outbox, Quiescent, Session, Turn};
+use crate::session::{Halt, Leave, Outbox, Quiescent, Session};
 
 /// Longest time a server may take to come to rest after its client has gone.
 const DRAIN_TIME: Duration = Duration::from_secs(5);
@@ -108,17 +108,7 @@ async fn drain(
             return None;
         }
         unread.extend_from_slice(buffer.get(..n)?);
-        let (mut to_client, mut to_server) = (Outbox::default(), Outbox::default());
-        let mut catalog = home.catalog.borrow_mut();
-        let mut turn = Turn {
-            now: clock::now(),
-            facts: Some(&mut lease.facts),
-            catalog: &mut catalog,
-            names: &home.names,
-            to_server: &mut to_server,
-            to_client: &mut to_client,
-        };
-        let taken = session.on_server(&mut turn, unread);
+        let taken = home.hear(session, &mut lease.facts, unread);
         unread.drain(..taken.consumed);
         if taken.halt != Halt::More {
             return None;

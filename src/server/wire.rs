@@ -64,7 +64,7 @@ impl LoginReader {
     /// The next message. Not cancel safe: a message that was begun is lost, and the connection with it.
     pub(super) async fn next(&mut self, stream: &mut Stream) -> Result<Message, WireError> {
         let mut header = [0; HEADER_LEN];
-        read_exact(stream, &mut header).await?;
+        stream.read_exact(&mut header).await?;
         let tag = header[0];
         let word = i32::from_be_bytes([header[1], header[2], header[3], header[4]]);
         let misfit = |length| WireError::Misfit { tag: char::from(tag), length };
@@ -79,7 +79,7 @@ impl LoginReader {
             return Err(WireError::TooMuch);
         }
         let mut body = vec![0; length];
-        read_exact(stream, &mut body).await?;
+        stream.read_exact(&mut body).await?;
         Ok(Message { tag, body })
     }
 }
@@ -94,16 +94,4 @@ fn largest_body(tag: u8) -> usize {
         b'Z' => 1,
         _ => 0,
     }
-}
-
-/// Fills `buf`. Not cancel safe: what was read is lost.
-pub(super) async fn read_exact(stream: &mut Stream, buf: &mut [u8]) -> io::Result<()> {
-    let mut filled = 0;
-    while filled < buf.len() {
-        match stream.read(&mut buf[filled..]).await? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            read => filled += read,
-        }
-    }
-    Ok(())
 }

@@ -11,7 +11,7 @@ use crate::metrics::ErrorClass;
 use crate::net::{clock, rt};
 use crate::pool::{ConnectFailure, ConnectPermit, FailureKind, Lease, Pool, Pooled, RetireReason, ServerId};
 use crate::server::{Home, OpenKind, ServerConn, open, retire};
-use crate::session::{Halt, Outbox, ParamSet, Session, Turn};
+use crate::session::{Halt, ParamSet, Session};
 
 impl Worker {
     /// Works as long as the worker lives. Cancel safe: it holds nothing.
@@ -121,16 +121,7 @@ impl Worker {
                 Poll::Ready(Ok(n)) if n > 0 => n,
                 Poll::Ready(_) => return None,
             };
-            let mut catalog = home.catalog.borrow_mut();
-            let mut turn = Turn {
-                now: clock::now(),
-                facts: Some(&mut lease.facts),
-                catalog: &mut catalog,
-                names: &home.names,
-                to_server: &mut Outbox::default(),
-                to_client: &mut Outbox::default(),
-            };
-            let taken = session.on_server(&mut turn, scratch.read.get(..n)?);
+            let taken = home.hear(&mut session, &mut lease.facts, scratch.read.get(..n)?);
             if taken.consumed != n || taken.halt != Halt::More {
                 tracing::info!(server = lease.entry.id, "an idle server sent what nobody asked for");
                 return None;

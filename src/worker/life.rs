@@ -1,6 +1,5 @@
 //! A client's life, from its socket to the one line that tells its end.
 
-use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime};
@@ -43,11 +42,10 @@ impl Drop for Registered {
 }
 
 impl Worker {
-    /// A new connection. The acceptor has counted it for this worker; the process is counted here.
+    /// A new connection. The acceptor has counted it for this worker.
     pub(super) async fn serve_socket(self: Rc<Self>, socket: Detached) {
         let connected_at = clock::wall();
         let on_board = OnBoard(Rc::clone(&self));
-        let counted = ProcessCount::new(&self.shared);
         let origin = Origin::from(socket.endpoint());
         let now = clock::now();
         let Ok(mut stream) = socket.attach() else { return };
@@ -79,6 +77,8 @@ impl Worker {
             }
         };
         drop(place);
+        // Only now: those who have not proved who they are have limits of their own (R108).
+        let counted = ProcessCount::new(&self.shared);
         if let Some(refusal) = self.not_admitted(&authenticated) {
             tracing::info!(
                 user = authenticated.user,
@@ -88,6 +88,7 @@ impl Worker {
             return say_goodbye(&mut stream, authenticated.accepted, Some(refusal)).await;
         }
         if let Identity::Console(rights) = authenticated.identity {
+            drop(counted);
             return self.serve_console(stream, authenticated, rights, connected_at).await;
         }
         let home_worker = self.worker_for(&authenticated);
@@ -230,23 +231,7 @@ impl Worker {
             addr: (remote.addr_text(), remote.port(port), local.addr_text(), local.port(port)),
             peer_pid,
             tls: stream.tls_info().unwrap_or_default().to_owned(),
-            connected_at,
-            request_at: Cell::new(connected_at),
-            request_since: Cell::default(),
-            idle_in_xact_since: Cell::default(),
-            idle_since: Cell::default(),
-            state: Cell::new(ClientState::Login),
-            server: RefCell::default(),
-            running: Cell::default(),
-            preparing_since: Cell::default(),
-            held_cancel: RefCell::default(),
-            read_ahead_full: Cell::default(),
-            waiter: Cell::default(),
-            statements: Cell::default(),
-            application_name: RefCell::default(),
-            cancelled_request: Cell::default(),
-            order: RefCell::default(),
-            waker: RefCell::default(),
+            ..ClientEntry::blank(connected_at)
         });
         self.clients.borrow_mut().insert(id, Rc::clone(&entry));
         self.keys.borrow_mut().insert(key, id);

@@ -22,7 +22,7 @@ use crate::session::TrackedNames;
 pub(super) struct Shared {
     /// Last number given to a connection.
     pub(super) last_id: AtomicU64,
-    /// Client connections of the process.
+    /// Logged-in clients of the process, the console's not counted.
     pub(super) clients: AtomicU32,
     /// The console's other end.
     pub(super) admin: AdminHandle,
@@ -37,7 +37,7 @@ impl Shared {
     }
 }
 
-/// One client connection counted against the process, however it ends. It moves with the client.
+/// One logged-in client counted against the process, however it ends. It moves with the client.
 pub(super) struct ProcessCount(Arc<Shared>);
 
 impl ProcessCount {
