@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tracing::{error, warn};
 
 use super::fleet::Fleet;
+use crate::config::SocketOptions;
 use crate::net::{Listener, clock, is_transient_accept_error};
 use crate::worker::ToWorker;
 
@@ -26,27 +27,53 @@ const LONG_REST: Duration = Duration::from_secs(5);
 /// At most one log line about failing accepts in this time.
 const LOG_EVERY: Duration = Duration::from_secs(5);
 
-/// Accepts until `closing` turns true. The socket closes when this returns.
-pub(super) async fn serve(listener: Listener, fleet: Fleet, closing: watch::Receiver<bool>) {
+/// Connections taken at one wake-up before any is handed over: enough that a storm costs few wake-ups, few enough that
+/// the first of them does not wait (accepting one takes some microseconds).
+const AT_ONCE: usize = 64;
+
+/// Accepts until `closing` turns true, with the options in force. The socket closes when this returns.
+pub(super) async fn serve(
+    listener: Listener,
+    fleet: Fleet,
+    closing: watch::Receiver<bool>,
+    options: watch::Receiver<SocketOptions>,
+) {
     let listener = Arc::new(listener);
     let address = listener.local_addr_text();
     let next = || {
         let listener = Arc::clone(&listener);
-        async move { listener.accept().await.map(ToWorker::Accept) }
+        async move {
+            let taken = listener.accept_some(AT_ONCE).await?;
+            Ok(taken.into_iter().map(ToWorker::Accept).collect())
+        }
     };
-    accept_all(next, &address, fleet, closing).await;
+    tokio::select! {
+        () = accept_all(next, &address, fleet, closing) => {}
+        () = follow(&listener, options) => {}
+    }
+}
+
+/// Sets the options anew whenever the settings change. Never ends.
+async fn follow(listener: &Listener, mut options: watch::Receiver<SocketOptions>) {
+    while options.changed().await.is_ok() {
+        let wanted = options.borrow_and_update().clone();
+        if let Err(error) = listener.set_options(&wanted) {
+            warn!("cannot set the options of {}: {error}", listener.local_addr_text());
+        }
+    }
+    std::future::pending::<()>().await;
 }
 
 async fn accept_all<F>(next: impl Fn() -> F, address: &str, fleet: Fleet, mut closing: watch::Receiver<bool>)
 where
-    F: Future<Output = io::Result<ToWorker>>,
+    F: Future<Output = io::Result<Vec<ToWorker>>>,
 {
     let mut complaints = Complaints::default();
     let work = async {
         loop {
             match next().await {
-                Ok(connection) => {
-                    if !fleet.hand_over(connection).await {
+                Ok(connections) => {
+                    if !fleet.hand_over_all(connections).await {
                         error!("no worker is left, not listening on {address} any more");
                         return;
                     }
@@ -97,7 +124,7 @@ impl Complaints {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use super::super::testing::{Crew, crew};
+    use super::super::testing::{Crew, config_with, crew};
     use super::*;
 
     /// EMFILE on Linux.
@@ -129,7 +156,7 @@ mod tests {
                     0 => Err(io::ErrorKind::ConnectionAborted.into()),
                     1..=3 => Err(io::Error::from_raw_os_error(EMFILE)),
                     4 => Err(io::Error::other("unheard of")),
-                    5 => Ok(ToWorker::Resume(None)),
+                    5 => Ok(vec![ToWorker::Resume(None)]),
                     _ => std::future::pending().await,
                 }
             }
@@ -144,10 +171,32 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn new_options_reach_a_listener_that_accepts() {
+        let Crew { fleet, mut inboxes, .. } = crew(1, 4);
+        let mut settings = SocketOptions { user_timeout: None, ..config_with(&[]).sockets };
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let (address, seen) = (socket.local_addr().unwrap(), socket.try_clone().unwrap());
+        let listener = Listener::from_std(socket, &settings).unwrap();
+        let (set, options) = watch::channel(settings.clone());
+        let (_close, closing) = watch::channel(false);
+        let task = tokio::spawn(serve(listener, fleet, closing, options));
+        settings.user_timeout = Some(Duration::from_millis(4321));
+        set.send_replace(settings);
+        while socket2::SockRef::from(&seen).tcp_user_timeout().unwrap() != Some(Duration::from_millis(4321)) {
+            tokio::task::yield_now().await;
+        }
+        let _near: Vec<_> = (0..3).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+        for _ in 0..3 {
+            assert!(matches!(inboxes[0].recv().await, Some(ToWorker::Accept(_))));
+        }
+        task.abort();
+    }
+
+    #[tokio::test]
     async fn closing_ends_the_task_even_while_every_inbox_is_full() {
         let Crew { fleet, inboxes, .. } = crew(1, 1);
         let (close, closing) = watch::channel(false);
-        let next = || async { Ok(ToWorker::Resume(None)) };
+        let next = || async { Ok(vec![ToWorker::Resume(None)]) };
         let task = tokio::spawn(async move { accept_all(next, "here", fleet, closing).await });
         close.send(true).unwrap();
         task.await.unwrap();
@@ -159,6 +208,6 @@ mod tests {
         let Crew { fleet, inboxes, .. } = crew(2, 1);
         drop(inboxes);
         let (_close, closing) = watch::channel(false);
-        accept_all(|| async { Ok(ToWorker::Resume(None)) }, "here", fleet, closing).await;
+        accept_all(|| async { Ok(vec![ToWorker::Resume(None)]) }, "here", fleet, closing).await;
     }
 }

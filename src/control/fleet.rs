@@ -69,6 +69,17 @@ impl Fleet {
         self.0.iter().all(|member| member.inbox.is_closed())
     }
 
+    /// As [`hand_over`](Self::hand_over), one after the other. `false` if no worker is left; those that nobody has
+    /// taken are closed then.
+    pub(super) async fn hand_over_all(&self, connections: Vec<ToWorker>) -> bool {
+        for connection in connections {
+            if !self.hand_over(connection).await {
+                return false;
+            }
+        }
+        true
+    }
+
     /// Hands a connection to the worker with the fewest clients; if its inbox is full, to the next; if all are
     /// full, waits for the first (back-pressure). `false` if no worker is left; the connection is closed then.
     ///

@@ -28,7 +28,7 @@ use super::signals::{self, Action, Phase, Signal};
 use super::standing::{self, Standing};
 use super::systemd;
 use crate::admin::{AdminRequest, Command, Overview};
-use crate::config::Config;
+use crate::config::{Config, SocketOptions};
 use crate::metrics::{Averages, WorkerSnapshot};
 use crate::net::clock;
 use crate::proto::{PgError, SqlState};
@@ -83,6 +83,8 @@ pub(super) struct Operator {
     tasks: JoinSet<Done>,
     /// Turns true when listeners are to close.
     closing: watch::Sender<bool>,
+    /// Options of the connections that clients make.
+    sockets: watch::Sender<SocketOptions>,
     /// When a drain is cut short.
     deadline: Option<Instant>,
     next_stats: Instant,
@@ -112,6 +114,7 @@ impl Operator {
             fleet,
             origin,
             log: Dial::default(),
+            sockets: watch::Sender::new(config.sockets.clone()),
             config,
             started: now,
             phase: Phase::Running,
@@ -127,6 +130,11 @@ impl Operator {
     /// The same with a log whose level follows the settings.
     pub(super) fn with_log(self, log: Dial) -> Self {
         Self { log, ..self }
+    }
+
+    /// The same with listeners whose options follow the settings.
+    pub(super) fn with_sockets(self, sockets: watch::Sender<SocketOptions>) -> Self {
+        Self { sockets, ..self }
     }
 
     /// Serves until the process is to end, then ends the workers.

@@ -88,9 +88,10 @@ async fn serve(
     drop(admin);
     let fleet = Fleet::new(&handles);
     let (closing, closed) = watch::channel(false);
+    let (sockets, options) = watch::channel(config.sockets.clone());
     let mut accepting = JoinSet::new();
     for listener in listeners {
-        accepting.spawn(accept::serve(listener, fleet.clone(), closed.clone()));
+        accepting.spawn(accept::serve(listener, fleet.clone(), closed.clone(), options.clone()));
     }
     if let Some(listener) = metrics {
         tokio::spawn(http::serve(listener, fleet.clone(), closed));
@@ -98,7 +99,7 @@ async fn serve(
     info!("process up: Pooler {VERSION}, {} workers", handles.len());
     systemd::ready();
 
-    let operator = Operator::new(fleet, origin, config, closing).with_log(log);
+    let operator = Operator::new(fleet, origin, config, closing).with_log(log).with_sockets(sockets);
     let outcome = operator.run(requests, signals).await.map_err(|_| StartError::WorkersLost);
     accepting.shutdown().await;
     join_ended(handles);

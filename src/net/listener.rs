@@ -7,11 +7,13 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use bytes::BytesMut;
+use mio::net::TcpListener;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::net::{UnixListener, UnixStream};
 
 use super::detached::Detached;
 use super::endpoint::Endpoint;
@@ -43,19 +45,24 @@ pub enum BindError {
 }
 
 /// One listening socket. Dropping it closes it; a Unix socket's file goes too.
+///
+/// Connections inherit the options of TCP from it, so none is set on each of them.
 #[derive(Debug)]
 pub struct Listener {
     accepting: Accepting,
-    /// Locked for the moment of a copy only.
-    options: Mutex<SocketOptions>,
+    /// What options are when nobody has set them.
+    defaults: Option<sockopt::Defaults>,
     local: Endpoint,
     /// Present if the file is ours to remove.
     _file: Option<SocketFile>,
 }
 
+/// On the control plane's reactor.
 #[derive(Debug)]
 enum Accepting {
-    Tcp(TcpListener),
+    /// Not tokio's, which would watch each connection on a reactor that it leaves at once, nor the standard library's,
+    /// whose connections block at first: either takes more system calls for each.
+    Tcp(AsyncFd<TcpListener>),
     Unix(UnixListener),
 }
 
@@ -87,7 +94,7 @@ impl Listener {
         }
         if let Some(dir) = &process.unix_socket_dir {
             let (socket, file, path) = unix_listen::bind(dir, process)?;
-            let listener = Self::from_unix(socket, &path, file, options);
+            let listener = Self::from_unix(socket, &path, file);
             listeners.push(listener.map_err(|error| BindError::Unix { path, error })?);
         }
         Ok(listeners)
@@ -118,61 +125,117 @@ impl Listener {
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, "unknown kind of socket"));
             }
         };
-        Self::from_unix(socket.into(), &path, None, options)
+        Self::from_unix(socket.into(), &path, None)
     }
 
     fn from_tcp(socket: std::net::TcpListener, options: &SocketOptions) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         let local = Endpoint::Tcp(socket.local_addr()?);
-        let accepting = Accepting::Tcp(TcpListener::from_std(socket)?);
-        Ok(Self { accepting, options: Mutex::new(options.clone()), local, _file: None })
+        let defaults = Some(sockopt::Defaults::of(&SockRef::from(&socket))?);
+        // What is deprecated would be unsound for a type that changes its descriptor; this one keeps it for life.
+        #[expect(deprecated)]
+        let watched = AsyncFd::with_interest(TcpListener::from_std(socket), Interest::READABLE)?;
+        let accepting = Accepting::Tcp(watched);
+        let listener = Self { accepting, defaults, local, _file: None };
+        listener.set_options(options)?;
+        Ok(listener)
     }
 
     fn from_unix(
         socket: std::os::unix::net::UnixListener,
         path: &Path,
         file: Option<SocketFile>,
-        options: &SocketOptions,
     ) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         let accepting = Accepting::Unix(UnixListener::from_std(socket)?);
         let local = Endpoint::Unix { path: path.to_owned(), peer_pid: None, peer_uid: None };
-        Ok(Self { accepting, options: Mutex::new(options.clone()), local, _file: file })
+        Ok(Self { accepting, defaults: None, local, _file: file })
     }
 
-    /// Options of the connections accepted from now on.
-    pub fn set_options(&self, options: &SocketOptions) {
-        *self.options.lock().unwrap_or_else(PoisonError::into_inner) = options.clone();
-    }
-
-    fn options(&self) -> SocketOptions {
-        self.options.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Options of the connections that come from now on.
+    ///
+    /// # Errors
+    /// The system refused one; those before it have been set.
+    pub fn set_options(&self, options: &SocketOptions) -> io::Result<()> {
+        match (&self.accepting, &self.defaults) {
+            (Accepting::Tcp(listener), Some(defaults)) => {
+                sockopt::apply_again(&SockRef::from(listener.get_ref()), options, defaults)
+            }
+            (Accepting::Tcp(_) | Accepting::Unix(_), _) => Ok(()),
+        }
     }
 
     /// Waits for a connection. Cancel safe: none is lost.
     ///
     /// # Errors
-    /// See [`is_transient_accept_error`]; the listener can be asked again in any case.
+    /// As [`accept_some`](Self::accept_some).
     pub async fn accept(&self) -> io::Result<Detached> {
-        let (socket, peer, local) = match &self.accepting {
-            Accepting::Tcp(listener) => {
-                let (tcp, peer) = listener.accept().await?;
-                sockopt::apply_tcp(&SockRef::from(&tcp), &self.options()).map_err(gone_already)?;
-                let local = Endpoint::Tcp(tcp.local_addr()?);
-                (FreeSocket::Tcp(tcp.into_std()?), Endpoint::Tcp(peer), local)
-            }
+        let mut one = self.accept_some(1).await?;
+        one.pop().ok_or_else(|| io::ErrorKind::ConnectionAborted.into())
+    }
+
+    /// Waits for connections and takes those that are there: at least one, and at most `most`, which is not 0. Cancel
+    /// safe: none is lost.
+    ///
+    /// # Errors
+    /// See [`is_transient_accept_error`]; nothing was taken then, and the listener can be asked again in any case.
+    pub async fn accept_some(&self, most: usize) -> io::Result<Vec<Detached>> {
+        match &self.accepting {
+            Accepting::Tcp(listener) => loop {
+                // The only wait: whatever has been taken is returned at once.
+                let mut ready = listener.readable().await?;
+                let (taken, failure) = self.take_tcp(listener.get_ref(), most);
+                match failure {
+                    // Events that came since then are not forgotten by this.
+                    Some(failure) if failure.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
+                    Some(failure) if taken.is_empty() => return Err(failure),
+                    // A lasting failure will be met again.
+                    Some(_) | None => {}
+                }
+                if !taken.is_empty() {
+                    return Ok(taken);
+                }
+            },
             Accepting::Unix(listener) => {
                 let (unix, _) = listener.accept().await?;
-                let cred = unix.peer_cred().map_err(gone_already)?;
-                let Endpoint::Unix { path, .. } = &self.local else {
-                    return Err(io::Error::other("a Unix listener without a path"));
-                };
-                let path = path.clone();
-                let peer = Endpoint::Unix { path, peer_pid: cred.pid(), peer_uid: Some(cred.uid()) };
-                (FreeSocket::Unix(unix.into_std()?), peer, self.local.clone())
+                Ok(vec![self.detached_unix(unix)?])
             }
+        }
+    }
+
+    /// At most `most` connections, and what ended the taking before that.
+    fn take_tcp(&self, listener: &TcpListener, most: usize) -> (Vec<Detached>, Option<io::Error>) {
+        let mut taken = Vec::new();
+        for _ in 0..most {
+            match listener.accept() {
+                Ok((tcp, peer)) => taken.extend(self.detached_tcp(tcp.into(), peer)),
+                Err(error) => return (taken, Some(error)),
+            }
+        }
+        (taken, None)
+    }
+
+    /// `None` for a peer that hung up before it was looked at.
+    fn detached_tcp(&self, tcp: std::net::TcpStream, peer: SocketAddr) -> Option<Detached> {
+        let local = match &self.local {
+            Endpoint::Tcp(addr) if addr.ip().is_unspecified() => Endpoint::Tcp(tcp.local_addr().ok()?),
+            Endpoint::Tcp(_) | Endpoint::Unix { .. } => self.local.clone(),
         };
-        Ok(Detached { socket, tls: None, unread: BytesMut::new(), peer, local })
+        Some(Self::detached(FreeSocket::Tcp(tcp), Endpoint::Tcp(peer), local))
+    }
+
+    fn detached_unix(&self, unix: UnixStream) -> io::Result<Detached> {
+        let cred = unix.peer_cred().map_err(gone_already)?;
+        let Endpoint::Unix { path, .. } = &self.local else {
+            return Err(io::Error::other("a Unix listener without a path"));
+        };
+        let path = path.clone();
+        let peer = Endpoint::Unix { path, peer_pid: cred.pid(), peer_uid: Some(cred.uid()) };
+        Ok(Self::detached(FreeSocket::Unix(unix.into_std()?), peer, self.local.clone()))
+    }
+
+    fn detached(socket: FreeSocket, peer: Endpoint, local: Endpoint) -> Detached {
+        Detached { socket, tls: None, unread: BytesMut::new(), peer, local }
     }
 
     /// Where this listens: `127.0.0.1:6432`, or the path of the socket file.

@@ -30,15 +30,13 @@ fn socket_options_are_set_on_both_sides() {
         let socket = SockRef::from(&stream.socket);
         assert!(socket.tcp_nodelay().unwrap());
         assert_eq!(socket.keepalive().unwrap(), wanted.keepalive);
-        if let Some(idle) = wanted.keepidle {
-            assert_eq!(socket.tcp_keepalive_time().unwrap(), idle);
-        }
-        if let Some(interval) = wanted.keepintvl {
-            assert_eq!(socket.tcp_keepalive_interval().unwrap(), interval);
-        }
-        if let Some(count) = wanted.keepcnt {
-            assert_eq!(socket.tcp_keepalive_retries().unwrap(), count);
-        }
+        let fresh = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        let idle = wanted.keepidle.or(fresh.tcp_keepalive_time().ok());
+        assert_eq!(socket.tcp_keepalive_time().ok(), idle);
+        let interval = wanted.keepintvl.or(fresh.tcp_keepalive_interval().ok());
+        assert_eq!(socket.tcp_keepalive_interval().ok(), interval);
+        let count = wanted.keepcnt.or(fresh.tcp_keepalive_retries().ok());
+        assert_eq!(socket.tcp_keepalive_retries().ok(), count);
         assert_eq!(socket.tcp_user_timeout().unwrap(), wanted.user_timeout);
     }
     run(|| async {
@@ -52,12 +50,46 @@ fn socket_options_are_set_on_both_sides() {
         let none = SocketOptions { keepalive: false, ..options() };
         let listener = loopback();
         for wanted in [all, options(), none] {
-            listener.set_options(&wanted);
+            listener.set_options(&wanted).unwrap();
             let near = connect(&target_of(&listener), &wanted, None).await.unwrap();
             let far = listener.accept().await.unwrap().attach().unwrap();
             check(&near, &wanted);
             check(&far, &wanted);
         }
+    });
+}
+
+#[test]
+fn connections_that_wait_are_taken_together_and_none_is_lost() {
+    run(|| async {
+        let listener = loopback();
+        let address = listener.local_addr_text();
+        let near: Vec<_> = (0..5).map(|_| std::net::TcpStream::connect(&address).unwrap()).collect();
+        let mut taken = listener.accept_some(3).await.unwrap();
+        assert!((1..=3).contains(&taken.len()));
+        while taken.len() < near.len() {
+            taken.extend(listener.accept_some(16).await.unwrap());
+        }
+        for (near, far) in near.iter().zip(&taken) {
+            assert_eq!(*far.endpoint(), Endpoint::Tcp(near.local_addr().unwrap()));
+            assert_eq!(*far.local_endpoint(), Endpoint::Tcp(near.peer_addr().unwrap()));
+        }
+        let nobody = super::testing::DropAfter::new(listener.accept_some(16), 1).await;
+        assert!(nobody.is_none(), "and then it waits");
+        let late = std::net::TcpStream::connect(&address).unwrap();
+        let far = listener.accept().await.unwrap();
+        assert_eq!(*far.endpoint(), Endpoint::Tcp(late.local_addr().unwrap()));
+    });
+}
+
+#[test]
+fn behind_a_wildcard_each_connection_knows_its_own_address() {
+    run(|| async {
+        let listener = bind(&process(&["0.0.0.0"], 0)).unwrap().remove(0);
+        let port = target_of(&listener).port;
+        let near = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let far = listener.accept().await.unwrap();
+        assert_eq!(*far.local_endpoint(), Endpoint::Tcp(near.peer_addr().unwrap()));
     });
 }
 

@@ -37,7 +37,7 @@ pub(super) enum Socket {
     Unix(UnixStream),
 }
 
-/// On no reactor.
+/// On no reactor. It never blocks.
 #[derive(Debug)]
 pub(super) enum FreeSocket {
     Tcp(std::net::TcpStream),
@@ -47,20 +47,12 @@ pub(super) enum FreeSocket {
 impl FreeSocket {
     /// Puts a connected socket on the reactor.
     pub(super) fn attach(self) -> io::Result<Socket> {
-        self.set_nonblocking()?;
         self.register(true)
     }
 
     /// Puts a socket, whose connection is under way, on the reactor.
     pub(super) fn attach_connecting(self) -> io::Result<Socket> {
         self.register(false)
-    }
-
-    fn set_nonblocking(&self) -> io::Result<()> {
-        match self {
-            Self::Tcp(tcp) => tcp.set_nonblocking(true),
-            Self::Unix(unix) => unix.set_nonblocking(true),
-        }
     }
 
     fn register(self, connected: bool) -> io::Result<Socket> {

@@ -83,6 +83,7 @@ impl Operator {
             warn!("{remark}");
         }
         let old = std::mem::replace(&mut self.config, fresh.config);
+        self.sockets.send_replace(self.config.sockets.clone());
         if let Err(error) = self.log.set(&self.config.process.log_level) {
             error!("{error}");
         }
