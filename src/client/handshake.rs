@@ -1,8 +1,8 @@
 //! The first words of a client: encryption, then a login or a cancel request.
 //!
 //! Owns: the order in which these may come (R70 to R74), what is answered to each. Does not know: users, databases,
-//! servers. Nothing is read behind the packet at hand, so nothing received in the clear can be taken for something
-//! received inside TLS (S4).
+//! servers. What was received behind the packet at hand is unread, and a stream with anything unread never becomes a TLS
+//! stream: nothing received in the clear can be taken for something received inside TLS (S4).
 //!
 //! ```text
 //! Fresh --0x16--> TLS inside --.
@@ -242,7 +242,7 @@ impl Guest<'_> {
     }
 
     async fn fill(&mut self, buf: &mut [u8]) -> io::Result<()> {
-        within(self.env.deadline, self.stream.read_exact(buf)).await
+        within(self.env.deadline, self.stream.read_exact_ahead(buf)).await
     }
 
     async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {

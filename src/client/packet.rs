@@ -1,7 +1,7 @@
 //! What a client sends before it is logged in, one packet at a time.
 //!
 //! Owns: the sizes of packets before login (R57, R106), the deadline in every wait, the last words to a client that
-//! is not let in. Does not know: what the packets mean. Exactly the bytes of one packet are read, never more.
+//! is not let in. Does not know: what the packets mean. What was received behind a packet stays unread in the stream.
 
 use std::future::poll_fn;
 use std::io;
@@ -51,20 +51,20 @@ pub(super) enum Answer {
 /// Not cancel safe.
 ///
 /// # Errors
-/// As [`Stream::read_exact`].
+/// As [`Stream::read_exact_ahead`].
 pub(super) async fn read_answer(stream: &mut Stream, largest_word: usize) -> io::Result<Answer> {
     let mut header = [0; HEADER_LEN];
-    stream.read_exact(&mut header[..1]).await?;
+    stream.read_exact_ahead(&mut header[..1]).await?;
     if header[0] != b'p' {
         return Ok(Answer::OtherType(header[0]));
     }
-    stream.read_exact(&mut header[1..]).await?;
+    stream.read_exact_ahead(&mut header[1..]).await?;
     let word = i32::from_be_bytes([header[1], header[2], header[3], header[4]]);
     let Some(word) = usize::try_from(word).ok().filter(|word| (4..=largest_word).contains(word)) else {
         return Ok(Answer::BadLength);
     };
     let mut body = Zeroizing::new(vec![0; word - 4]);
-    stream.read_exact(&mut body).await?;
+    stream.read_exact_ahead(&mut body).await?;
     Ok(Answer::Password(body))
 }
 

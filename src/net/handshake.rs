@@ -23,28 +23,34 @@ impl Stream {
     /// `InvalidInput` if TLS towards clients is off; `InvalidData` if bytes came before the handshake (S4), or the
     /// peer's certificate or its TLS is not in order; `UnexpectedEof` if it hung up; else from the socket.
     pub async fn accept_tls(self, ctx: &TlsContext) -> io::Result<Self> {
-        self.accept(ctx, &[]).await
+        let tls = self.acceptor(ctx, &[])?;
+        self.handshake(tls).await
     }
 
-    /// Answers a client that began with TLS at once. `received` is the beginning of its handshake as far as it was
-    /// read. Such a client must name the protocol (ALPN), so that TLS meant for another service does not end here.
+    /// Answers a client that began with TLS at once. `received` and what was put back behind it are the beginning
+    /// of its handshake as far as it was read. Such a client must name the protocol (ALPN), so that TLS meant for another service does not end here.
     /// Cancelling closes the connection.
     ///
     /// # Errors
     /// As [`accept_tls`](Self::accept_tls); `InvalidData` without ALPN `postgresql`.
-    pub async fn accept_direct_tls(self, ctx: &TlsContext, received: &[u8]) -> io::Result<Self> {
-        let stream = self.accept(ctx, received).await?;
+    pub async fn accept_direct_tls(mut self, ctx: &TlsContext, received: &[u8]) -> io::Result<Self> {
+        let received = [received, &std::mem::take(&mut self.unread)].concat();
+        let tls = self.acceptor(ctx, &received)?;
+        let stream = self.handshake(tls).await?;
         match stream.tls.as_ref().and_then(|tls| tls.agreed_protocol()) {
             Some(ALPN_POSTGRESQL) => Ok(stream),
             _ => Err(invalid_data("direct TLS without the protocol name postgresql (ALPN)")),
         }
     }
 
-    async fn accept(self, ctx: &TlsContext, received: &[u8]) -> io::Result<Self> {
+    /// Not async, so that the kilobytes of a TLS connection are in their box before anything waits.
+    fn acceptor(&self, ctx: &TlsContext, received: &[u8]) -> io::Result<Box<TlsLayer>> {
         self.check_nothing_unread()?;
         let config = ctx.accepting().ok_or_else(|| invalid_input("TLS is off"))?;
         let conn = ServerConnection::new(Arc::clone(config)).map_err(io::Error::other)?;
-        self.handshake(Connection::Server(conn), received).await
+        let mut tls = Box::new(TlsLayer::new(Connection::Server(conn)));
+        tls.push_received(received);
+        Ok(tls)
     }
 
     /// Begins a handshake as the client. `host` is the configured name of the server: sent for SNI, and compared
@@ -57,7 +63,7 @@ impl Stream {
         let config = ctx.connecting().ok_or_else(|| invalid_input("TLS is off"))?;
         let name = self.server_name(host, ctx.server_mode())?;
         let conn = ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
-        self.handshake(Connection::Client(conn), &[]).await
+        self.handshake(Box::new(TlsLayer::new(Connection::Client(conn)))).await
     }
 
     fn server_name(&self, host: &str, mode: SslMode) -> io::Result<ServerName<'static>> {
@@ -82,9 +88,7 @@ impl Stream {
         Ok(())
     }
 
-    pub(super) async fn handshake(mut self, conn: Connection, received: &[u8]) -> io::Result<Self> {
-        let mut tls = Box::new(TlsLayer::new(conn));
-        tls.push_received(received);
+    pub(super) async fn handshake(mut self, mut tls: Box<TlsLayer>) -> io::Result<Self> {
         poll_fn(|cx| tls.poll_handshake(&mut self.socket, cx)).await?;
         self.tls = Some(tls);
         Ok(self)

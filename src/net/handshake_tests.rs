@@ -11,6 +11,10 @@ use super::testing::{settings, unix_pair};
 use super::{Detached, Listener, Stream, Target, TlsContext, connect};
 use crate::config::SslMode;
 
+fn client_layer(conn: rustls::ClientConnection) -> Box<super::tls_io::TlsLayer> {
+    Box::new(super::tls_io::TlsLayer::new(rustls::Connection::Client(conn)))
+}
+
 fn simple_context() -> (Authority, TlsContext) {
     let authority = Authority::new();
     let ctx = authority.context(SslMode::Require, SslMode::VerifyFull);
@@ -156,7 +160,7 @@ async fn direct(protocols: &[&[u8]]) -> io::Result<Stream> {
     let name = "localhost".try_into().unwrap();
     let conn = rustls::ClientConnection::new(std::sync::Arc::new(config), name).unwrap();
     let (near, mut far) = tcp_pair().await;
-    let client = spawn_local("client", near.handshake(rustls::Connection::Client(conn), &[]));
+    let client = spawn_local("client", near.handshake(client_layer(conn)));
     let received = read_exactly(&mut far, 3).await;
     let accepted = far.accept_direct_tls(&ctx, &received).await;
     drop(client.await);
@@ -196,8 +200,7 @@ fn tls_of_version_one_two_works_and_is_named() {
         let name = "localhost".try_into().unwrap();
         let conn = rustls::ClientConnection::new(std::sync::Arc::new(config), name).unwrap();
         let (near, far) = tcp_pair().await;
-        let (near, far) =
-            tokio::join!(near.handshake(rustls::Connection::Client(conn), &[]), far.accept_tls(&ctx));
+        let (near, far) = tokio::join!(near.handshake(client_layer(conn)), far.accept_tls(&ctx));
         let (mut near, mut far) = (near.unwrap(), far.unwrap());
         assert_eq!(far.tls_info(), Some("TLSv1.2/ECDHE-ECDSA-AES256-GCM-SHA384"));
         near.write_all(b"old").await.unwrap();
