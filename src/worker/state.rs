@@ -10,7 +10,7 @@ use std::task::Waker;
 
 use super::inbox::{Drain, ToWorker, mpsc};
 use crate::admin::AdminHandle;
-use crate::auth::AuthSeed;
+use crate::auth::{AuthSeed, EntropyError, random};
 use crate::client::{ClientEntry, Door, EndOrder, Scratch, VerifierCache};
 use crate::config::Config;
 use crate::net::TlsContext;
@@ -129,9 +129,9 @@ impl Worker {
 
     /// A cancel key that no client of this worker has: random, the pid positive and not zero, its low byte the
     /// number of this worker (S37).
-    pub(super) fn fresh_key(&self) -> Result<(i32, i32), getrandom::Error> {
+    pub(super) fn fresh_key(&self) -> Result<(i32, i32), EntropyError> {
         loop {
-            let (high, secret) = (getrandom::u32()?, getrandom::u32()?);
+            let (high, secret) = (u32::from_ne_bytes(random()?), u32::from_ne_bytes(random()?));
             let low = u32::try_from(self.index & 0xff).unwrap_or(0);
             let process_id = i32::try_from((high & 0x7fff_ff00) | low).unwrap_or(0);
             let key = (process_id, i32::from_be_bytes(secret.to_be_bytes()));
