@@ -35,6 +35,11 @@ impl Ended {
         }
     }
 
+    /// Whether the client left.
+    pub const fn is_parting(&self) -> bool {
+        matches!(self, Self::Session(SessionError::ClientClosed) | Self::ClientGone(_))
+    }
+
     /// How the end is counted; an orderly one is not.
     pub fn class(&self) -> Option<ErrorClass> {
         match self {

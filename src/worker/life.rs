@@ -313,7 +313,9 @@ async fn talk(mut relay: Box<Relay>, home: &Rc<Home>, entry: &ClientEntry, began
             "closing because: {ended} (age={age}s)"
         );
     }
-    if let Some(unsent) = unsent {
-        say_goodbye(&mut stream, unsent, ended.for_client()).await;
+    let Some(unsent) = unsent else { return };
+    if ended.is_parting() && unsent.is_empty() && !stream.has_unsent() {
+        return; // it went by itself and has everything
     }
+    say_goodbye(&mut stream, unsent, ended.for_client()).await;
 }

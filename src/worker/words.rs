@@ -25,6 +25,9 @@ pub(super) fn client_params(home: &Home, startup: &[(String, String)]) -> ParamS
 }
 
 pub(super) fn put_welcome(out: &mut Vec<u8>, home: &Home, params: &ParamSet, key: (i32, i32)) {
+    /// PostgreSQL 17 reports its parameters in 400 bytes: one growth of the buffer and not one for each.
+    const USUAL: usize = 512;
+    out.reserve(USUAL);
     if let Some(welcome) = &*home.welcome.borrow() {
         for (name, value) in &welcome.reported {
             let own = home.names.index(name).and_then(|index| params.value(index));
