@@ -27,7 +27,7 @@ pub struct ServerEntry {
     /// When it was connected.
     pub connected_at: SystemTime,
     /// When the last request began.
-    pub request_at: Cell<SystemTime>,
+    pub request_at: Cell<Instant>,
     /// State word of the console.
     pub state: Cell<&'static str>,
     /// Number of the client it works for.
@@ -119,7 +119,7 @@ impl ServerConn {
     }
 
     /// Notes that it works for a client from now on.
-    pub fn linked_to(&self, client: u64, at: SystemTime) {
+    pub fn linked_to(&self, client: u64, at: Instant) {
         self.entry.client.set(Some(client));
         self.entry.state.set("active");
         self.entry.request_at.set(at);

@@ -7,7 +7,8 @@ use crate::proto::{FrameHeader, HEADER_LEN, PgError, Severity, SqlState, TxStatu
 
 use super::conversation::{Body, Gate, Halt, ServerFacts, Session, Taken, Turn};
 use super::error::SessionError;
-use super::inflight::{Fit, Kind, Misfit, Owed, Why};
+use super::inflight::{Fit, Misfit};
+use super::owed::{Kind, Owed, Why};
 
 /// Bytes of an error held to learn its severity and code, which PostgreSQL sends first.
 const MAX_HELD_ERROR: usize = 8 * 1024;
