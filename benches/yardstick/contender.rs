@@ -4,16 +4,20 @@ use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use crate::common::certs::Certs;
 use crate::common::cluster::{APP, PASSWORD};
-use crate::common::host::{Target, eventually, free_port, unprivileged};
+use crate::common::host::{Target, free_port, unprivileged, within};
 use crate::options::Options;
 use crate::process::{Cpus, Process};
 use crate::world::World;
 
 /// Clients that either pooler lets in.
 const MAX_CLIENTS: u32 = 12_000;
+
+/// Longest start: under a tool that counts, OpenSSL alone takes half a minute on a busy machine.
+const START: Duration = Duration::from_mins(3);
 
 /// What stands behind the pooler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,7 +102,7 @@ impl Contender {
         };
         let log = dir.path().join("log");
         let mut process = Process::start(command, &log);
-        eventually("the pooler listens", || {
+        within(START, "the pooler listens", || {
             let says = || std::fs::read_to_string(&log).unwrap_or_default();
             assert!(!process.has_ended(), "{name} did not start:\n{}", says());
             std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()

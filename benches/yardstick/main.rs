@@ -28,6 +28,8 @@ mod sheet;
 mod workloads;
 mod world;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use options::Options;
 use world::World;
 
@@ -47,12 +49,21 @@ fn compare(options: &Options) {
     println!("# Pooler and PgBouncer, side by side\n\n{}", machine::describe(options));
     let world = World::start(options);
     let mut sheets = Vec::new();
+    let file = sheet::new_file();
+    let mut failed = Vec::new();
     for workload in chosen {
-        for sheet in (workload.run)(&world) {
-            println!("{}", sheet.markdown());
-            sheets.push(sheet);
+        // What was measured so far must not be lost with one workload that fails.
+        match catch_unwind(AssertUnwindSafe(|| (workload.run)(&world))) {
+            Ok(done) => {
+                for sheet in &done {
+                    println!("{}", sheet.markdown());
+                }
+                sheets.extend(done);
+                sheet::write_json(options, &sheets, &file);
+            }
+            Err(_) => failed.push(workload.name),
         }
     }
-    let file = sheet::write_json(options, &sheets);
     println!("All samples: {}", file.display());
+    assert!(failed.is_empty(), "failed: {}", failed.join(", "));
 }

@@ -61,7 +61,7 @@ impl Process {
     /// Asks it to end and waits until it has: tools that count write their sums then.
     pub(crate) fn end(mut self) {
         signal(self.pid(), "TERM");
-        within(PATIENCE, "the end of the pooler", || self.has_ended());
+        within(PATIENCE * 3, "the end of the pooler", || self.has_ended());
     }
 }
 

@@ -1,7 +1,7 @@
 //! One table of results: all samples of all contenders, as Markdown for people and as JSON for machines.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::machine;
 use crate::measure::Unit;
@@ -210,12 +210,15 @@ fn number(value: f64) -> String {
     }
 }
 
-/// Writes all samples below target/bench; the file's name.
-pub(crate) fn write_json(options: &Options, sheets: &[Sheet]) -> PathBuf {
+/// The file of this run, below target/bench.
+pub(crate) fn new_file() -> PathBuf {
+    let stamp = jiff::Zoned::now().strftime("%Y%m%d-%H%M%S").to_string();
+    Options::results().join(format!("bench-{stamp}.json"))
+}
+
+/// Writes all samples so far.
+pub(crate) fn write_json(options: &Options, sheets: &[Sheet], file: &Path) {
     let tables: Vec<serde_json::Value> = sheets.iter().map(Sheet::json).collect();
     let all = serde_json::json!({ "machine": machine::describe(options), "tables": tables });
-    let stamp = jiff::Zoned::now().strftime("%Y%m%d-%H%M%S").to_string();
-    let file = Options::results().join(format!("bench-{stamp}.json"));
-    std::fs::write(&file, format!("{all:#}\n")).unwrap();
-    file
+    std::fs::write(file, format!("{all:#}\n")).unwrap();
 }
