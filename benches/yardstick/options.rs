@@ -48,7 +48,7 @@ impl Options {
         };
         let (rounds, seconds) = match size {
             Size::Full => (5, 4),
-            Size::Quick => (3, 2),
+            Size::Quick => (3, 1),
             Size::Smoke => (1, 1),
         };
         let only = var("ONLY").unwrap_or_default();
