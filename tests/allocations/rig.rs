@@ -76,7 +76,7 @@ impl Rig {
         let mut sent = self.to_server.len();
         sent += self.on_server(facts, replies);
         let evidence = self.session.try_release(0, 0).expect("at rest after its replies");
-        self.session.unlink();
+        self.session.unlink(Some(&mut lease.facts));
         std::hint::black_box(self.session.take_tally());
         lease.release(evidence, self.now);
         sent
