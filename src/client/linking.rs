@@ -55,8 +55,10 @@ impl Relay {
         {
             let mut counters = self.home.counters.borrow_mut();
             counters.assignments += 1;
-            let waited = now.saturating_duration_since(since).as_micros();
-            counters.wait_us += u64::try_from(waited).unwrap_or(u64::MAX);
+            if now != since {
+                let waited = now.saturating_duration_since(since).as_micros();
+                counters.wait_us += u64::try_from(waited).unwrap_or(u64::MAX);
+            }
         }
         let mut link = Link { lease, unread: Vec::new(), unsent: Vec::new(), mute: false };
         // From here on this task hears it.

@@ -10,7 +10,7 @@
 
 use std::collections::VecDeque;
 
-use super::owed::{CopyState, Kind, Owed, Progress, Why, step};
+use super::owed::{CopyState, Kind, Owed, PlainParts, Progress, Why, step};
 use crate::proto::TxStatus;
 
 /// Replies owed at most before the client has to wait. PostgreSQL keeps up to 8 kB of replies to itself until a
@@ -93,17 +93,18 @@ impl InFlight {
         }
     }
 
-    /// Whether a message of this type needs no judging now: it is a part of what the head is owed, passes to the
-    /// client, and changes nothing. Command completions count only outside COPY.
-    pub fn is_plain_part(&self, tag: u8) -> bool {
-        let Some(head) = self.queue.front() else { return false };
-        let part = match (head.kind, tag) {
-            (Kind::Query | Kind::Execute, b'D') => true,
-            (Kind::Query, b'T' | b'C') => self.copy == CopyState::None,
-            (Kind::Query | Kind::Execute, b'd') => self.copy == CopyState::Out,
-            _ => false,
+    /// Which messages need no judging now: parts of what the head is owed that pass to the client and change nothing.
+    pub fn plain_parts(&self) -> PlainParts {
+        let Some(head) = self.queue.front().filter(|head| head.why.forwards()) else {
+            return PlainParts::default();
         };
-        part && head.why.forwards()
+        let many = matches!(head.kind, Kind::Query);
+        let one = matches!(head.kind, Kind::Execute);
+        PlainParts {
+            rows: many || one,
+            results: many && self.copy == CopyState::None,
+            data: (many || one) && self.copy == CopyState::Out,
+        }
     }
 
     /// Takes over the memory of an earlier list, so that a new one need not ask for any.

@@ -117,6 +117,31 @@ impl CopyState {
     }
 }
 
+/// Types of messages that pass without being judged.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PlainParts {
+    pub(super) rows: bool,
+    pub(super) results: bool,
+    pub(super) data: bool,
+}
+
+impl PlainParts {
+    /// Whether a message of this type passes. Command completions count only outside COPY.
+    pub const fn has(self, tag: u8) -> bool {
+        match tag {
+            b'D' => self.rows,
+            b'T' | b'C' => self.results,
+            b'd' => self.data,
+            _ => false,
+        }
+    }
+
+    /// Whether nothing passes.
+    pub const fn is_empty(self) -> bool {
+        !(self.rows || self.data)
+    }
+}
+
 /// Whether a reply completes an entry.
 pub(super) enum Progress {
     Part,
