@@ -2,13 +2,14 @@
 
 CARGO ?= cargo
 
-.PHONY: help build run test check bench clean-run
+.PHONY: help build run test check bench bench-quick bench-smoke bench-micro clean-run
 
 help:
 	@echo 'make run        PostgreSQL and Pooler in front of it, throw-away, until Ctrl-C'
 	@echo 'make test       all tests; installs PostgreSQL and the drivers they need'
 	@echo 'make check      formatting, lints, documentation'
-	@echo 'make bench      memory of an idle client, as a table; some minutes, it builds for release'
+	@echo 'make bench      Pooler, PgBouncer and no pooler side by side, an hour or two; ONLY=idle,storm takes some tables'
+	@echo '                bench-quick: the main points; bench-smoke: does it work; bench-micro: pieces of the core'
 	@echo 'make build      the release binary, target/release/pooler'
 	@echo 'make clean-run  what a killed `make run` may have left behind'
 
@@ -27,10 +28,26 @@ check:
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --document-private-items --locked
 
-# Each client of the crowd takes a file descriptor on either side.
-bench:
-	@tests/setup.sh postgres
-	ulimit -Sn "$$(ulimit -Hn)" && $(CARGO) bench --locked --bench idle_clients
+# docs/benchmarking.md tells the settings. Each idle client takes a file descriptor on either side.
+YARDSTICK = ulimit -Sn "$$(ulimit -Hn)" && $(CARGO) bench --locked --profile yardstick --bench yardstick
+export ONLY ROUNDS TURN CPU COUNTS POOLER PGBOUNCER
+
+bench: $(if $(POOLER),,build)
+	@tests/setup.sh bench
+	$(YARDSTICK)
+
+bench-quick: export SIZE = quick
+bench-quick: $(if $(POOLER),,build)
+	@tests/setup.sh bench
+	$(YARDSTICK)
+
+# As the tests are built; takes the pooler that is built with it.
+bench-smoke:
+	@tests/setup.sh bench
+	$(CARGO) test --locked --bench yardstick
+
+bench-micro:
+	$(CARGO) bench --locked --bench micro
 
 clean-run:
 	@scripts/run.sh clean

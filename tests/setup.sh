@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need and the machine lacks: PostgreSQL's programs, Python and Node drivers.
+# Installs what the tests need and the machine lacks: PostgreSQL's programs, Python and Node drivers. With the
+# argument `postgres` only the first, `drivers` only the others; `bench`: PostgreSQL, PgBouncer and tools that count.
 #
 # Quick when everything is there. System packages come from apt (Debian and its kin); the drivers go into
 # target/test-setup, at the versions that tests/drivers pins, and nowhere else.
@@ -26,7 +27,12 @@ if [ "${1:-}" != drivers ]; then
     has_postgres || missing+=(postgresql)
     command -v cc >/dev/null || missing+=(gcc libc6-dev)
 fi
-if [ "${1:-}" != postgres ]; then
+if [ "${1:-}" = bench ]; then
+    [ -n "${PGBOUNCER:-}" ] || [ -x /usr/sbin/pgbouncer ] || missing+=(pgbouncer)
+    command -v perf >/dev/null || missing+=(linux-perf)
+    command -v valgrind >/dev/null || missing+=(valgrind)
+    command -v strace >/dev/null || missing+=(strace)
+elif [ "${1:-}" != postgres ]; then
     has_venv || missing+=(python3 python3-venv)
     command -v node >/dev/null || missing+=(nodejs)
     command -v npm >/dev/null || missing+=(npm)
@@ -46,9 +52,13 @@ if [ ${#missing[@]} -gt 0 ]; then
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
         -o Dpkg::Options::=--force-confold "${missing[@]}" >/dev/null
     has_postgres || die 'PostgreSQL is still not below /usr/lib/postgresql'
+    # Debian's PgBouncer would run on, and is not the one that is measured.
+    if [[ " ${missing[*]} " == *" pgbouncer "* ]] && [ -d /run/systemd/system ]; then
+        as_root systemctl disable --now --quiet pgbouncer
+    fi
 fi
 
-[ "${1:-}" != postgres ] || exit 0
+case "${1:-}" in postgres | bench) exit 0 ;; esac
 
 # The stamp names what is installed; another list of versions, another stamp.
 stamp=$(cat "$drivers/requirements.txt" "$drivers/package-lock.json" | sha256sum | cut -d' ' -f1)

@@ -8,6 +8,7 @@ use super::relay::{Relay, Stall};
 use crate::net::clock;
 use crate::pool::Checkout;
 use crate::proto::TxStatus;
+use crate::session::TrackedNames;
 
 impl Relay {
     /// Tells the worker's books what this turn has changed.
@@ -40,7 +41,7 @@ impl Relay {
         });
         entry.waiter.set(self.checkout.as_ref().and_then(Checkout::waiter_id));
         entry.statements.set(self.session.statements());
-        let name = self.home.names.index(b"application_name").and_then(|i| self.session.params().value(i));
+        let name = self.session.params().value(TrackedNames::APPLICATION_NAME);
         let name = name.unwrap_or_default();
         if entry.application_name.borrow().as_bytes() != name {
             entry.application_name.replace(String::from_utf8_lossy(name).into_owned());

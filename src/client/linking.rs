@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::ended::Ended;
 use super::relay::{Link, Relay, Stall, gone, turn};
 use super::wire::{Outboxes, consume, send};
-use crate::net::{Stream, clock, rt};
+use crate::net::{Stream, rt};
 use crate::pool::{CheckoutError, Lease, RetireReason};
 use crate::proto::{FrameHeader, PgError, Severity, SqlState};
 use crate::server::{Left, ServerConn, give_back, wind_down};
@@ -50,15 +50,19 @@ impl Relay {
         lease: Lease<ServerConn>,
         since: Instant,
     ) -> Result<(), Ended> {
-        lease.linked_to(self.entry.id, clock::wall());
+        lease.linked_to(self.entry.id, now);
         self.entry.server.replace(Some(Rc::clone(&lease.entry)));
         {
             let mut counters = self.home.counters.borrow_mut();
             counters.assignments += 1;
-            let waited = now.saturating_duration_since(since).as_micros();
-            counters.wait_us += u64::try_from(waited).unwrap_or(u64::MAX);
+            if now != since {
+                let waited = now.saturating_duration_since(since).as_micros();
+                counters.wait_us += u64::try_from(waited).unwrap_or(u64::MAX);
+            }
         }
         let mut link = Link { lease, unread: Vec::new(), unsent: Vec::new(), mute: false };
+        // From here on this task hears it.
+        let _ready_or_not = link.lease.stream.poll_read_ready(cx);
         out.clear();
         {
             let mut catalog = self.home.catalog.borrow_mut();

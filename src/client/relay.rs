@@ -19,7 +19,7 @@ use crate::net::{Stream, rt};
 use crate::pool::{Checkout, Lease};
 use crate::proto::TxStatus;
 use crate::server::{Home, ServerConn};
-use crate::session::{Halt, Session, Turn};
+use crate::session::{Halt, Session, Taken, Turn};
 
 /// Rounds of one turn before other clients of the worker have theirs; each moves one read buffer at most.
 const ROUNDS_PER_TURN: u32 = 16;
@@ -134,7 +134,22 @@ impl Relay {
         moved |= self.poll_checkout(cx, now, &mut scratch.out)?;
         self.release_if_possible(now);
         self.obey()?;
-        Ok(moved)
+        Ok(moved && !self.is_settled(cx))
+    }
+
+    /// Whether another look would surely find nothing, and whatever comes next wakes this task.
+    fn is_settled(&self, cx: &Context<'_>) -> bool {
+        let stalls = match self.stall {
+            Stall::None => self.checkout.is_some(),
+            Stall::Server => self.checkout.is_none(), // else it was asked in this round
+            Stall::Replies | Stall::Peer => true,
+        };
+        let link_rests = |link: &Link| !link.mute && link.unsent.is_empty() && link.lease.stream.is_dry(cx);
+        !self.retry
+            && !stalls
+            && self.unsent.is_empty()
+            && self.stream.is_dry(cx)
+            && self.link.as_ref().is_none_or(link_rests)
     }
 
     fn pump_server(
@@ -256,13 +271,14 @@ impl Relay {
         loop {
             let rest = input.get(consumed..).unwrap_or_default();
             out.clear();
-            let taken = {
-                let mut catalog = self.home.catalog.borrow_mut();
-                let lease = self.link.as_mut().map(|link| &mut link.lease);
-                let mut turn = turn(now, lease, &mut catalog, &self.home, out);
-                self.session.on_client(&mut turn, rest)
+            let certain = self.link.is_none() && self.checkout.is_none() && self.session.needs_server(rest);
+            let taken = if certain {
+                Taken { consumed: 0, halt: Halt::NeedServer }
+            } else {
+                let taken = self.ask_session(now, out, rest);
+                self.send_both(cx, out, rest)?;
+                taken
             };
-            self.send_both(cx, out, rest)?;
             consumed += taken.consumed;
             self.stall = match taken.halt {
                 Halt::More => Stall::None,
@@ -290,6 +306,12 @@ impl Relay {
             };
             return Ok(consumed);
         }
+    }
+
+    fn ask_session(&mut self, now: Instant, out: &mut Outboxes, input: &[u8]) -> Taken {
+        let mut catalog = self.home.catalog.borrow_mut();
+        let lease = self.link.as_mut().map(|link| &mut link.lease);
+        self.session.on_client(&mut turn(now, lease, &mut catalog, &self.home, out), input)
     }
 
     pub(super) fn send_both(

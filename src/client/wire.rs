@@ -62,6 +62,15 @@ pub(super) fn send(
         return Ok(());
     }
     let mut taken = 0;
+    if unsent.is_empty()
+        && let Some(whole) = outbox.single(input)
+    {
+        if let Poll::Ready(written) = stream.poll_write(cx, whole) {
+            taken = written?;
+        }
+        unsent.extend_from_slice(whole.get(taken..).unwrap_or_default());
+        return flush(stream, cx, unsent).map(drop);
+    }
     if unsent.is_empty() {
         let mut slices = [IoSlice::new(&[]); MAX_SLICES];
         let mut count = 0;
@@ -82,11 +91,19 @@ pub(super) fn send(
     flush(stream, cx, unsent).map(|_| ())
 }
 
+/// Whether there is something to [`flush`].
+pub(super) fn has_unsent(stream: &Stream, unsent: &[u8]) -> bool {
+    !unsent.is_empty() || stream.has_unsent()
+}
+
 /// Sends what waits; whether nothing waits any more. When something does, the task is woken when it can go on.
 ///
 /// # Errors
 /// The socket is broken.
 pub(super) fn flush(stream: &mut Stream, cx: &mut Context<'_>, unsent: &mut Vec<u8>) -> io::Result<bool> {
+    if !has_unsent(stream, unsent) {
+        return Ok(true);
+    }
     let mut sent = 0;
     while sent < unsent.len() {
         match stream.poll_write(cx, unsent.get(sent..).unwrap_or_default()) {

@@ -1,6 +1,6 @@
 //! The clock.
 //!
-//! Owns: the only two places that ask what time it is. Does not know: who wants to know. Core rooms receive `now`
+//! Owns: the only places that ask what time it is. Does not know: who wants to know. Core rooms receive `now`
 //! as an argument; the shell reads it here, once per batch of events.
 
 use std::time::{Instant, SystemTime};
@@ -16,4 +16,10 @@ pub fn now() -> Instant {
 #[allow(clippy::disallowed_methods)] // this is the one place that reads the wall clock
 pub fn wall() -> SystemTime {
     SystemTime::now()
+}
+
+/// The time of day at `then`, a moment not after `now`.
+pub fn wall_of(then: Instant, now: Instant) -> SystemTime {
+    let wall = wall();
+    wall.checked_sub(now.saturating_duration_since(then)).unwrap_or(wall)
 }

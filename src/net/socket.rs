@@ -116,6 +116,14 @@ impl Socket {
         })
     }
 
+    /// Whether a read would surely be in vain, and the task of `cx` is to be woken. Tokio does not say the latter.
+    pub(super) fn is_dry(&self, cx: &Context<'_>) -> bool {
+        match self {
+            Self::Own(io) => io.is_dry(cx),
+            Self::Tcp(_) | Self::Unix(_) => false,
+        }
+    }
+
     /// Ready when a read would not surely be in vain.
     pub(super) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         either!(self, io => io.poll_read_ready(cx), socket => socket.poll_read_ready(cx))

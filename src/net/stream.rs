@@ -160,6 +160,20 @@ impl Stream {
         self.tls.as_ref().is_some_and(|tls| tls.has_unsent())
     }
 
+    /// Ready when a read would not surely be in vain; else the task is woken when that changes. No system call.
+    pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.has_unread() {
+            return Poll::Ready(());
+        }
+        self.socket.poll_read_ready(cx).map(drop)
+    }
+
+    /// Whether a read would surely be in vain now, and the task of `cx` is woken when that changes. `false` may mean
+    /// either: then a read tells. No system call.
+    pub fn is_dry(&self, cx: &Context<'_>) -> bool {
+        !self.has_unread() && self.socket.is_dry(cx)
+    }
+
     /// Whether there is anything to read, or the end. If not, `waker` is called when there is; a later read by
     /// another task replaces it. Costs a system call only when the reactor has seen an event (R5).
     pub fn poll_quiet(&mut self, waker: &Waker) -> Quiet {

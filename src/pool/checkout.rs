@@ -90,7 +90,16 @@ impl<C: Pooled> Checkout<C> {
         let since = self.since;
         let (mut seat, cell) = match self.step {
             Step::Done => return Answer::Fail(CheckoutError::Canceled),
-            Step::Fresh => (None, None),
+            Step::Fresh => {
+                let lent = self.pool.apply_quietly(|state| {
+                    state.at(now);
+                    state.lend_idle()
+                });
+                if let Some(answer) = lent {
+                    return answer;
+                }
+                (None, None)
+            }
             Step::Queued(seat) => (Some(seat), Some(seat.id)),
         };
         let answer = self.pool.apply(|state, wakes| {

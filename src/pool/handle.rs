@@ -106,6 +106,14 @@ impl<C> Pool<C> {
         result
     }
 
+    /// A change that brings nobody any work.
+    pub(super) fn apply_quietly<R>(&self, change: impl FnOnce(&mut PoolState<C>) -> R) -> R {
+        let mut state = self.inner.state.borrow_mut();
+        let result = change(&mut state);
+        state.check();
+        result
+    }
+
     /// A look into the books. `look` must not call into the pool.
     pub(super) fn read<R>(&self, look: impl FnOnce(&PoolState<C>) -> R) -> R {
         look(&self.inner.state.borrow())

@@ -54,7 +54,12 @@ impl<C> Lease<C> {
     /// Gives the server back, at rest and proven so. It goes straight to the oldest waiter, or is idle, unless
     /// its time is over, it is marked, the pool is paused or has too many.
     pub fn release(mut self, _evidence: Quiescent, now: Instant) {
-        if let Some(conn) = self.conn.take() {
+        let Some(conn) = self.conn.take() else { return };
+        let back = self.pool.apply_quietly(|state| {
+            let now = state.at(now);
+            state.shelve(self.slot, conn, now)
+        });
+        if let Some(conn) = back {
             self.pool.apply(|state, wakes| {
                 let now = state.at(now);
                 state.release(self.slot, conn, now, wakes);

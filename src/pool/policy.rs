@@ -70,6 +70,16 @@ impl<C> PoolState<C> {
         self.is_too_old(key, ageing.now).then_some(RetireReason::LifetimeOver)
     }
 
+    /// Whether nothing at all speaks against a server that comes back: a look that changes nothing.
+    pub(super) fn may_stay(&self, key: SlotKey, now: Instant) -> bool {
+        let Some(slot) = self.slots.get(key) else { return false };
+        let age = || now.saturating_duration_since(slot.connected_at);
+        self.mode == Mode::Open
+            && !slot.close_needed
+            && !self.is_surplus()
+            && self.limits.lifetime.is_none_or(|lifetime| age() < lifetime)
+    }
+
     /// Whether it is to be closed for its age now. Saying yes starts the gap until the next one.
     fn is_too_old(&mut self, key: SlotKey, now: Instant) -> bool {
         let (Some(lifetime), Some(slot)) = (self.limits.lifetime, self.slots.get(key)) else { return false };

@@ -211,10 +211,7 @@ impl<C> PoolState<C> {
             return Answer::Fail(CheckoutError::Closed(end));
         }
         if self.mode == Mode::Open {
-            if self.waiters.waiting() == 0
-                && let Some(key) = self.idle.pop()
-                && let Some(answer) = self.lend(key)
-            {
+            if let Some(answer) = self.lend_idle() {
                 return answer;
             }
             if let Some(refusal) = self.backoff.standing_refusal(now)
@@ -229,6 +226,28 @@ impl<C> PoolState<C> {
         };
         *seat = Some(queued);
         Answer::Wait
+    }
+
+    /// Lends an idle server if one is there and nobody waits: the common case, which changes nothing for anybody else.
+    pub(super) fn lend_idle(&mut self) -> Option<Answer<C>> {
+        if self.mode != Mode::Open || self.waiters.waiting() > 0 {
+            return None;
+        }
+        let key = self.idle.pop()?;
+        self.lend(key)
+    }
+
+    /// Takes a server back among the idle ones if nobody waits and nothing speaks against it: the common case.
+    /// Gives it back otherwise.
+    pub(super) fn shelve(&mut self, key: SlotKey, conn: Box<C>, now: Instant) -> Option<Box<C>> {
+        if self.waiters.waiting() > 0 || !self.may_stay(key, now) {
+            return Some(conn);
+        }
+        let Some(slot) = self.shift(key, SlotEvent::Release) else { return Some(conn) };
+        slot.conn = Some(conn);
+        slot.idle_since = now;
+        self.idle.push(key);
+        None
     }
 
     /// Lends an idle server that is in no list any more.

@@ -5,7 +5,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Wake, Waker};
+use std::task::{Context, Wake, Waker};
 use std::time::{Instant, SystemTime};
 
 use super::cancel::CancelTarget;
@@ -27,7 +27,7 @@ pub struct ServerEntry {
     /// When it was connected.
     pub connected_at: SystemTime,
     /// When the last request began.
-    pub request_at: Cell<SystemTime>,
+    pub request_at: Cell<Instant>,
     /// State word of the console.
     pub state: Cell<&'static str>,
     /// Number of the client it works for.
@@ -111,6 +111,9 @@ impl ServerConn {
     /// Lets the worker know if it speaks while nobody reads it, or has spoken already. Call it before the lease is
     /// released.
     pub fn watch(&mut self) -> Quiet {
+        if self.stream.is_dry(&Context::from_waker(&self.alarm)) {
+            return Quiet::Silent; // it is watched already
+        }
         let quiet = self.stream.poll_quiet(&self.alarm);
         if quiet != Quiet::Silent {
             self.alarm.wake_by_ref();
@@ -119,7 +122,7 @@ impl ServerConn {
     }
 
     /// Notes that it works for a client from now on.
-    pub fn linked_to(&self, client: u64, at: SystemTime) {
+    pub fn linked_to(&self, client: u64, at: Instant) {
         self.entry.client.set(Some(client));
         self.entry.state.set("active");
         self.entry.request_at.set(at);

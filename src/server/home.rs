@@ -105,7 +105,7 @@ impl Home {
             addr: (remote.addr_text(), remote.port(port), local.addr_text(), local.port(port)),
             tls: stream.tls_info().unwrap_or_default().to_owned(),
             connected_at: clock::wall(),
-            request_at: Cell::new(clock::wall()),
+            request_at: Cell::new(clock::now()),
             state: Cell::new("idle"),
             client: Cell::new(None),
             statements: Cell::new(0),

@@ -11,9 +11,10 @@ use crate::proto::{FrameHeader, PgError, SqlState, TxStatus, put_bound_query, pu
 
 use super::catalog::Catalog;
 use super::error::SessionError;
-use super::inflight::{InFlight, Kind, Owed, Why};
+use super::inflight::InFlight;
 use super::names::ClientStatements;
 use super::outbox::Outbox;
+use super::owed::{Kind, Owed, Why};
 use super::params::{ParamSet, TrackedNames, set_config_sql};
 use super::quiescent::Quiescent;
 use super::statements::ServerStatements;

@@ -15,8 +15,8 @@ use super::catalog::Statement;
 use super::conversation::{Halt, ServerFacts, Session, Turn};
 use super::error::SessionError;
 use super::from_client::{Act, whole_body};
-use super::inflight::{Kind, Why};
 use super::names::cut;
+use super::owed::{Kind, Why};
 use super::statements::Lookup;
 
 /// A Parse up to this size is held whole, so that its text can be compared and prepared again elsewhere. Larger

@@ -4,7 +4,7 @@ use crate::proto::{FrameHeader, HEADER_LEN, PgError, SqlState, TargetView, put_r
 
 use super::conversation::{Body, Gate, Halt, Session, Taken, Turn};
 use super::error::SessionError;
-use super::inflight::{Kind, Why};
+use super::owed::{Kind, Why};
 
 /// What happens to the message at the front of the input.
 pub(super) enum Act {
@@ -64,6 +64,16 @@ impl Session {
         };
         self.deliver_local(turn.to_client);
         Taken { consumed: at, halt }
+    }
+
+    /// Whether the message at the front surely needs a server, told without a turn. `false` may mean either.
+    pub fn needs_server(&self, input: &[u8]) -> bool {
+        matches!(input.first(), Some(b'Q' | b'P' | b'B' | b'D' | b'E'))
+            && matches!(FrameHeader::frontend(input), Ok(Some(_)))
+            && self.from_client.left == 0
+            && self.gate == Gate::Open
+            && self.inflight.is_empty()
+            && !self.inflight.is_skipping()
     }
 
     fn judge(&mut self, turn: &mut Turn<'_>, header: FrameHeader, rest: &[u8]) -> Act {

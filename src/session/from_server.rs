@@ -7,7 +7,8 @@ use crate::proto::{FrameHeader, HEADER_LEN, PgError, Severity, SqlState, TxStatu
 
 use super::conversation::{Body, Gate, Halt, ServerFacts, Session, Taken, Turn};
 use super::error::SessionError;
-use super::inflight::{Fit, Kind, Misfit, Owed, Why};
+use super::inflight::{Fit, Misfit};
+use super::owed::{Kind, Owed, Why};
 
 /// Bytes of an error held to learn its severity and code, which PostgreSQL sends first.
 const MAX_HELD_ERROR: usize = 8 * 1024;
@@ -77,10 +78,14 @@ impl Session {
     /// How many bytes at the front pass without being judged: rows, for the most part. If the last message is
     /// there in part, its rest is noted.
     fn pass_plain(&mut self, input: &[u8]) -> usize {
+        let parts = self.inflight.plain_parts();
+        if parts.is_empty() {
+            return 0;
+        }
         let mut end = 0;
         while let Some(rest) = input.get(end..)
             && let Ok(Some(header)) = FrameHeader::backend(rest)
-            && self.inflight.is_plain_part(header.tag)
+            && parts.has(header.tag)
             && !(header.tag == b'C' && may_clear_statements(header, rest))
         {
             end += header.wire_len;
@@ -222,16 +227,18 @@ impl Session {
             let elapsed = turn.now.saturating_duration_since(since);
             u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX)
         };
-        self.tally.query_us += self.request_since.map_or(0, micros);
+        let in_request = self.request_since.map_or(0, micros);
+        self.tally.query_us += in_request;
         let more = !self.inflight.is_empty() && self.inflight.is_certain();
         if more || self.inflight.is_batch_open() {
             // The next request of a pipeline begins where this one ended.
             self.request_since = self.request_since.map(|_| turn.now);
             return;
         }
-        self.request_since = None;
+        let request = self.request_since.take();
         if self.tx == TxStatus::Idle {
-            self.tally.xact_us += self.xact_since.take().map_or(0, micros);
+            let xact = self.xact_since.take();
+            self.tally.xact_us += if xact == request { in_request } else { xact.map_or(0, micros) };
         }
     }
 

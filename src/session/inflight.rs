@@ -10,7 +10,8 @@
 
 use std::collections::VecDeque;
 
-use crate::proto::{PgError, TxStatus};
+use super::owed::{CopyState, Kind, Owed, PlainParts, Progress, Why, step};
+use crate::proto::TxStatus;
 
 /// Replies owed at most before the client has to wait. PostgreSQL keeps up to 8 kB of replies to itself until a
 /// Sync or Flush, fewer than 1,639 of the shortest; where a batch goes beyond, a Flush of our own asks for them.
@@ -19,121 +20,6 @@ pub(super) const MAX_OWED: usize = 8192;
 /// Entries of an empty list whose memory is worth keeping for the next conversation: a pipeline of a dozen
 /// statements. They are kept with the server, since idle clients are many.
 const MAX_SPARE: usize = 64;
-
-/// What was sent: decides which replies fit (R15).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Parse: `1`.
-    Parse,
-    /// Bind: `2`.
-    Bind,
-    /// Describe of a statement: `t`, then `T` or `n`.
-    DescribeStatement,
-    /// Describe of a portal: `T` or `n`.
-    DescribePortal,
-    /// Execute: rows or COPY, then `C`, `I` or `s`.
-    Execute,
-    /// Close: `3`.
-    Close,
-    /// Sync: `Z`.
-    Sync,
-    /// Sync sent where COPY IN may swallow it (R30); several in a row are one entry.
-    MaybeSync,
-    /// Query: anything, then `Z`.
-    Query,
-    /// FunctionCall: `V`, then `Z`.
-    FunctionCall,
-}
-
-/// Whom a reply is for, and what its arrival proves.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Why {
-    /// The client asked; pass the reply on.
-    Client,
-    /// The client's Bind or Describe of the statement with this number.
-    Named(u64),
-    /// The client's simple query, which also ends the unnamed statement.
-    ClientQuery,
-    /// The client's Parse of a named statement, sent under the pooler's name.
-    NamedParse,
-    /// The client's Parse of the unnamed statement.
-    UnnamedParse,
-    /// The client's Close of the unnamed statement.
-    UnnamedClose,
-    /// A Parse the server has already: the reply is made here when its turn comes (R17).
-    LocalParse,
-    /// A Close of a named statement, which only forgets the name: likewise made here.
-    LocalClose,
-    /// Our own Parse of a named statement this server lacks; its reply is swallowed, its error is the client's.
-    Prepare,
-    /// Our own Parse of the client's unnamed statement; likewise.
-    PrepareUnnamed,
-    /// The client's Close of a statement whose text was not kept, with this number, sent under the pooler's name.
-    PrivateClose(u64),
-    /// Our own Close of the statement with this number: the server has too many, or its plan had gone stale.
-    Evict(u64),
-    /// Our own message; the reply is swallowed and an error closes the server (R18).
-    Own,
-    /// A message made to fail, so that the server skips as the client expects; this error takes its place.
-    Refuse(Box<PgError>),
-}
-
-impl Why {
-    /// Whether replies reach the client.
-    const fn forwards(&self) -> bool {
-        match self {
-            Self::Client
-            | Self::Named(_)
-            | Self::ClientQuery
-            | Self::NamedParse
-            | Self::UnnamedParse
-            | Self::UnnamedClose
-            | Self::PrivateClose(_) => true,
-            Self::LocalParse
-            | Self::LocalClose
-            | Self::Prepare
-            | Self::PrepareUnnamed
-            | Self::Evict(_)
-            | Self::Own
-            | Self::Refuse(_) => false,
-        }
-    }
-
-    const fn is_local(&self) -> bool {
-        matches!(self, Self::LocalParse | Self::LocalClose)
-    }
-}
-
-/// One owed reply.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Owed {
-    /// What was sent.
-    pub kind: Kind,
-    /// For whom.
-    pub why: Why,
-}
-
-/// COPY as the server has announced it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum CopyState {
-    /// No COPY.
-    #[default]
-    None,
-    /// `G` came; the client sends data.
-    In {
-        /// CopyDone or CopyFail was sent: Syncs behind it are ordinary ones again.
-        ended: bool,
-    },
-    /// `H` came; the server sends data.
-    Out,
-}
-
-impl CopyState {
-    /// Whether the server reads COPY data.
-    pub const fn is_in(self) -> bool {
-        matches!(self, Self::In { .. })
-    }
-}
 
 /// A reply that does not fit what is owed: the position is lost, the server must be closed (R16).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -207,17 +93,18 @@ impl InFlight {
         }
     }
 
-    /// Whether a message of this type needs no judging now: it is a part of what the head is owed, passes to the
-    /// client, and changes nothing. Command completions count only outside COPY.
-    pub fn is_plain_part(&self, tag: u8) -> bool {
-        let Some(head) = self.queue.front() else { return false };
-        let part = match (head.kind, tag) {
-            (Kind::Query | Kind::Execute, b'D') => true,
-            (Kind::Query, b'T' | b'C') => self.copy == CopyState::None,
-            (Kind::Query | Kind::Execute, b'd') => self.copy == CopyState::Out,
-            _ => false,
+    /// Which messages need no judging now: parts of what the head is owed that pass to the client and change nothing.
+    pub fn plain_parts(&self) -> PlainParts {
+        let Some(head) = self.queue.front().filter(|head| head.why.forwards()) else {
+            return PlainParts::default();
         };
-        part && head.why.forwards()
+        let many = matches!(head.kind, Kind::Query);
+        let one = matches!(head.kind, Kind::Execute);
+        PlainParts {
+            rows: many || one,
+            results: many && self.copy == CopyState::None,
+            data: (many || one) && self.copy == CopyState::Out,
+        }
     }
 
     /// Takes over the memory of an earlier list, so that a new one need not ask for any.
@@ -404,29 +291,5 @@ impl InFlight {
         if ends_in || self.copy == CopyState::Out {
             self.copy = CopyState::None;
         }
-    }
-}
-
-enum Progress {
-    Part,
-    Done,
-}
-
-/// The table of R15: whether a reply fits an entry, and whether it completes it.
-fn step(kind: Kind, tag: u8, copy: CopyState) -> Option<Progress> {
-    use Progress::{Done, Part};
-    match (kind, tag) {
-        (Kind::Parse, b'1')
-        | (Kind::Bind, b'2')
-        | (Kind::Close, b'3')
-        | (Kind::DescribeStatement | Kind::DescribePortal, b'T' | b'n')
-        | (Kind::Execute, b'C' | b'I' | b's')
-        | (Kind::Sync | Kind::MaybeSync | Kind::Query | Kind::FunctionCall, b'Z') => Some(Done),
-        (Kind::DescribeStatement, b't')
-        | (Kind::Execute, b'D' | b'G' | b'H')
-        | (Kind::Query, b'T' | b'D' | b'C' | b'I' | b'G' | b'H')
-        | (Kind::FunctionCall, b'V') => Some(Part),
-        (Kind::Execute | Kind::Query, b'd' | b'c') => (copy == CopyState::Out).then_some(Part),
-        _ => None,
     }
 }

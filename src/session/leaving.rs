@@ -3,8 +3,8 @@
 use crate::proto::{TxStatus, put_close_statement, put_copy_fail, put_query, put_sync};
 
 use super::conversation::{ServerFacts, Session};
-use super::inflight::{Kind, Why};
 use super::outbox::Outbox;
+use super::owed::{Kind, Why};
 use super::quiescent::Quiescent;
 
 /// Private statements of a client that are closed one by one when it has gone; a server with more of these giants is

@@ -61,6 +61,15 @@ impl Outbox {
         self.len == 0
     }
 
+    /// The bytes if they lie in one place.
+    pub fn single<'a>(&'a self, input: &'a [u8]) -> Option<&'a [u8]> {
+        match self.pieces.as_slice() {
+            [Piece::Input(range)] => input.get(range.clone()),
+            [Piece::Own(range)] => self.own.get(range.clone()),
+            _ => None,
+        }
+    }
+
     /// The bytes in order. `input` must be the slice that the ranges were taken from.
     pub fn slices<'a>(&'a self, input: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
         self.pieces.iter().map(move |piece| match piece {
@@ -71,6 +80,9 @@ impl Outbox {
 
     /// Forgets everything but the capacity, and that too above `keep` bytes.
     pub fn clear(&mut self, keep: usize) {
+        if self.len == 0 {
+            return;
+        }
         self.pieces.clear();
         self.own.clear();
         self.own.shrink_to(keep);

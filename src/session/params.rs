@@ -19,6 +19,9 @@ const BUILT_IN: [&str; 7] = [
 pub struct TrackedNames(Vec<Box<str>>);
 
 impl TrackedNames {
+    /// The index of `application_name`.
+    pub const APPLICATION_NAME: usize = 4;
+
     /// The built-in names and those configured beside them.
     pub fn new(extra: &[String]) -> Self {
         let mut names: Vec<Box<str>> = BUILT_IN.iter().map(|&name| name.into()).collect();
@@ -103,6 +106,11 @@ pub(super) fn set_config_sql(count: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_index_of_the_application_name_is_its_own() {
+        assert_eq!(TrackedNames::new(&[]).name(TrackedNames::APPLICATION_NAME), "application_name");
+    }
 
     #[test]
     fn what_drivers_rely_on_is_followed_whatever_is_configured() {

@@ -1,6 +1,6 @@
 //! What a worker tells about itself.
 
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use super::state::Worker;
 use crate::client::{ClientEntry, ClientState};
@@ -98,8 +98,8 @@ fn server_rows(home: &Home, now: Instant) -> Vec<ConnSnapshot> {
         local_addr: server.addr.2.clone(),
         local_port: server.addr.3,
         connected_at: server.connected_at,
-        request_at: server.request_at.get(),
-        wait: if server.client.get().is_some() { age(server.request_at.get()) } else { open_for(None, now) },
+        request_at: clock::wall_of(server.request_at.get(), now),
+        wait: open_for(server.client.get().map(|_| server.request_at.get()), now),
         close_needed: false,
         link: server.client.get(),
         remote_pid: server.backend_pid,
@@ -108,8 +108,4 @@ fn server_rows(home: &Home, now: Instant) -> Vec<ConnSnapshot> {
         prepared_statements: server.statements.get(),
     };
     servers.values().map(|server| row(server)).collect()
-}
-
-fn age(since: SystemTime) -> std::time::Duration {
-    clock::wall().duration_since(since).unwrap_or_default()
 }

@@ -109,6 +109,11 @@ impl Io {
         self.reactor.has_ended(self.id, Side::Read)
     }
 
+    /// Whether a read would surely be in vain, and the task of `cx` is to be woken.
+    pub(in crate::net) fn is_dry(&self, cx: &Context<'_>) -> bool {
+        self.reactor.awaits(self.id, Side::Read, cx)
+    }
+
     /// Ready when a read would not surely be in vain.
     pub(in crate::net) fn poll_read_ready(&self, cx: &Context<'_>) -> Poll<Result<()>> {
         self.reactor.poll_ready(self.id, Side::Read, cx).map(Ok)

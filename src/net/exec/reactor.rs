@@ -233,6 +233,14 @@ impl Reactor {
         at(&mut self.sources.borrow_mut(), id).is_none_or(|source| source.half(side).ended)
     }
 
+    /// Whether nothing is ready and this task is the one to be woken.
+    pub(super) fn awaits(&self, id: SourceId, side: Side, cx: &Context<'_>) -> bool {
+        let mut sources = self.sources.borrow_mut();
+        at(&mut sources, id).map(|source| source.half(side)).is_some_and(|half| {
+            !half.ready && half.waiting.as_ref().is_some_and(|known| known.will_wake(cx.waker()))
+        })
+    }
+
     /// A system call did not do all it was asked for: the next one would be in vain, unless the end is there.
     pub(super) fn short(&self, id: SourceId, side: Side) {
         let mut sources = self.sources.borrow_mut();

@@ -1,0 +1,168 @@
+//! One owed reply: what was sent, what the reply is for, and which messages it may consist of (R15).
+
+use crate::proto::PgError;
+
+/// What was sent: decides which replies fit (R15).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Parse: `1`.
+    Parse,
+    /// Bind: `2`.
+    Bind,
+    /// Describe of a statement: `t`, then `T` or `n`.
+    DescribeStatement,
+    /// Describe of a portal: `T` or `n`.
+    DescribePortal,
+    /// Execute: rows or COPY, then `C`, `I` or `s`.
+    Execute,
+    /// Close: `3`.
+    Close,
+    /// Sync: `Z`.
+    Sync,
+    /// Sync sent where COPY IN may swallow it (R30); several in a row are one entry.
+    MaybeSync,
+    /// Query: anything, then `Z`.
+    Query,
+    /// FunctionCall: `V`, then `Z`.
+    FunctionCall,
+}
+
+/// Whom a reply is for, and what its arrival proves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Why {
+    /// The client asked; pass the reply on.
+    Client,
+    /// The client's Bind or Describe of the statement with this number.
+    Named(u64),
+    /// The client's simple query, which also ends the unnamed statement.
+    ClientQuery,
+    /// The client's Parse of a named statement, sent under the pooler's name.
+    NamedParse,
+    /// The client's Parse of the unnamed statement.
+    UnnamedParse,
+    /// The client's Close of the unnamed statement.
+    UnnamedClose,
+    /// A Parse the server has already: the reply is made here when its turn comes (R17).
+    LocalParse,
+    /// A Close of a named statement, which only forgets the name: likewise made here.
+    LocalClose,
+    /// Our own Parse of a named statement this server lacks; its reply is swallowed, its error is the client's.
+    Prepare,
+    /// Our own Parse of the client's unnamed statement; likewise.
+    PrepareUnnamed,
+    /// The client's Close of a statement whose text was not kept, with this number, sent under the pooler's name.
+    PrivateClose(u64),
+    /// Our own Close of the statement with this number: the server has too many, or its plan had gone stale.
+    Evict(u64),
+    /// Our own message; the reply is swallowed and an error closes the server (R18).
+    Own,
+    /// A message made to fail, so that the server skips as the client expects; this error takes its place.
+    Refuse(Box<PgError>),
+}
+
+impl Why {
+    /// Whether replies reach the client.
+    pub(super) const fn forwards(&self) -> bool {
+        match self {
+            Self::Client
+            | Self::Named(_)
+            | Self::ClientQuery
+            | Self::NamedParse
+            | Self::UnnamedParse
+            | Self::UnnamedClose
+            | Self::PrivateClose(_) => true,
+            Self::LocalParse
+            | Self::LocalClose
+            | Self::Prepare
+            | Self::PrepareUnnamed
+            | Self::Evict(_)
+            | Self::Own
+            | Self::Refuse(_) => false,
+        }
+    }
+
+    pub(super) const fn is_local(&self) -> bool {
+        matches!(self, Self::LocalParse | Self::LocalClose)
+    }
+}
+
+/// One owed reply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owed {
+    /// What was sent.
+    pub kind: Kind,
+    /// For whom.
+    pub why: Why,
+}
+
+/// COPY as the server has announced it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CopyState {
+    /// No COPY.
+    #[default]
+    None,
+    /// `G` came; the client sends data.
+    In {
+        /// CopyDone or CopyFail was sent: Syncs behind it are ordinary ones again.
+        ended: bool,
+    },
+    /// `H` came; the server sends data.
+    Out,
+}
+
+impl CopyState {
+    /// Whether the server reads COPY data.
+    pub const fn is_in(self) -> bool {
+        matches!(self, Self::In { .. })
+    }
+}
+
+/// Types of messages that pass without being judged.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PlainParts {
+    pub(super) rows: bool,
+    pub(super) results: bool,
+    pub(super) data: bool,
+}
+
+impl PlainParts {
+    /// Whether a message of this type passes. Command completions count only outside COPY.
+    pub const fn has(self, tag: u8) -> bool {
+        match tag {
+            b'D' => self.rows,
+            b'T' | b'C' => self.results,
+            b'd' => self.data,
+            _ => false,
+        }
+    }
+
+    /// Whether nothing passes.
+    pub const fn is_empty(self) -> bool {
+        !(self.rows || self.data)
+    }
+}
+
+/// Whether a reply completes an entry.
+pub(super) enum Progress {
+    Part,
+    Done,
+}
+
+/// The table of R15: whether a reply fits an entry, and whether it completes it.
+pub(super) fn step(kind: Kind, tag: u8, copy: CopyState) -> Option<Progress> {
+    use Progress::{Done, Part};
+    match (kind, tag) {
+        (Kind::Parse, b'1')
+        | (Kind::Bind, b'2')
+        | (Kind::Close, b'3')
+        | (Kind::DescribeStatement | Kind::DescribePortal, b'T' | b'n')
+        | (Kind::Execute, b'C' | b'I' | b's')
+        | (Kind::Sync | Kind::MaybeSync | Kind::Query | Kind::FunctionCall, b'Z') => Some(Done),
+        (Kind::DescribeStatement, b't')
+        | (Kind::Execute, b'D' | b'G' | b'H')
+        | (Kind::Query, b'T' | b'D' | b'C' | b'I' | b'G' | b'H')
+        | (Kind::FunctionCall, b'V') => Some(Part),
+        (Kind::Execute | Kind::Query, b'd' | b'c') => (copy == CopyState::Out).then_some(Part),
+        _ => None,
+    }
+}
