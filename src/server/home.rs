@@ -67,6 +67,8 @@ pub struct Home {
     pub counters: RefCell<Counters>,
     /// What new clients are told; `None` until a server has logged in.
     pub welcome: RefCell<Option<Rc<Welcome>>>,
+    /// Parameter values of the last client that logged in: most have the same ones, and share them.
+    pub usual: RefCell<ParamSet>,
     /// How servers are opened.
     pub plan: RefCell<ServerPlan>,
     /// Settings in force.

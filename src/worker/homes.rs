@@ -32,6 +32,7 @@ impl Worker {
             catalog: RefCell::default(),
             counters: RefCell::default(),
             welcome: RefCell::default(),
+            usual: RefCell::default(),
             plan: RefCell::new(self.plan_of(&config, entry, &key, None)),
             settings: RefCell::new(Rc::new(settings_of(&config, entry, server_user))),
             names: Rc::clone(&self.names),
