@@ -68,7 +68,7 @@ impl Stream {
             return Err(invalid_input("verify-full needs a host name or address"));
         }
         // Nobody will compare it, and an address is not sent.
-        Ok(match &self.peer {
+        Ok(match self.ends.peer() {
             Endpoint::Tcp(addr) => addr.ip().into(),
             Endpoint::Unix { .. } => std::net::Ipv4Addr::LOCALHOST.into(),
         })

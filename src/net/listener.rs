@@ -7,14 +7,13 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::BytesMut;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 
 use super::detached::Detached;
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, Ends};
 use super::socket::FreeSocket;
 use super::sockopt;
 use super::unix_listen::{self, SocketFile};
@@ -136,7 +135,7 @@ impl Listener {
     ) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         let accepting = Accepting::Unix(UnixListener::from_std(socket)?);
-        let local = Endpoint::Unix { path: path.to_owned(), peer_pid: None, peer_uid: None };
+        let local = Endpoint::Unix { path: path.into(), peer_pid: None, peer_uid: None };
         Ok(Self { accepting, options: Mutex::new(options.clone()), local, _file: file })
     }
 
@@ -167,12 +166,12 @@ impl Listener {
                 let Endpoint::Unix { path, .. } = &self.local else {
                     return Err(io::Error::other("a Unix listener without a path"));
                 };
-                let path = path.clone();
+                let path = Arc::clone(path);
                 let peer = Endpoint::Unix { path, peer_pid: cred.pid(), peer_uid: Some(cred.uid()) };
                 (FreeSocket::Unix(unix.into_std()?), peer, self.local.clone())
             }
         };
-        Ok(Detached { socket, tls: None, unread: BytesMut::new(), peer, local })
+        Ok(Detached { socket, tls: None, unread: None, ends: Ends::new(peer, local) })
     }
 
     /// Where this listens: `127.0.0.1:6432`, or the path of the socket file.

@@ -105,7 +105,7 @@ impl Home {
             id,
             backend_pid,
             addr: (remote.addr_text(), remote.port(port), local.addr_text(), local.port(port)),
-            tls: stream.tls_info().unwrap_or_default().to_owned(),
+            tls: stream.tls_info().map(|info| info.to_string()).unwrap_or_default(),
             connected_at: clock::wall(),
             request_at: Cell::new(clock::now()),
             state: Cell::new("idle"),

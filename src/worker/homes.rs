@@ -128,7 +128,7 @@ impl Worker {
             class: Some(ErrorClass::Admin),
             at_transaction_end: false,
         };
-        self.end_clients(&order, |client| client.database == *key.database);
+        self.end_clients(&order, |client| client.database() == &*key.database);
         home.pool.close(PoolEnd::Removed, now);
         self.homes.borrow_mut().remove(&key);
         self.leaving.borrow_mut().push(Rc::clone(home));
