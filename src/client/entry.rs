@@ -5,10 +5,14 @@ use std::rc::Rc;
 use std::task::Waker;
 use std::time::{Instant, SystemTime};
 
+use crate::config::CONSOLE_NAMES;
 use crate::metrics::ErrorClass;
+use crate::net::clock::Moment;
+use crate::net::{Ends, TlsInfo};
 use crate::pool::WaiterId;
 use crate::proto::PgError;
 use crate::server::{Home, ServerEntry};
+use crate::session::ParamSet;
 
 /// State of a client, in PgBouncer's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,96 +52,143 @@ pub struct EndOrder {
 /// Cancels what runs on the server it is given.
 pub type HeldCancel = Box<dyn FnOnce(&Rc<ServerEntry>)>;
 
-/// One logged-in client, shared between its task and its worker.
+/// Why nothing of a client's moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pause {
+    /// It does, or waits for a server.
+    None,
+    /// It is idle outside a transaction.
+    Idle,
+    /// It is idle inside one.
+    IdleInTransaction,
+    /// Its server runs messages of our own, before the client's: a cancel must not hit them.
+    Preparing,
+}
+
+/// One logged-in client, shared between its task and its worker. There are many, most of them idle: what is shown
+/// of them is made when it is asked for, and what is rare is not here.
 pub struct ClientEntry {
     /// Process-wide number.
     pub id: u64,
     /// The pair it shows to cancel.
     pub key: (i32, i32),
-    /// Login name.
-    pub user: String,
-    /// Database as it asked for it.
-    pub database: String,
+    /// Login name; that of the pool is shared.
+    pub user: Rc<str>,
     /// Its pool; `None` on the console.
     pub home: Option<Rc<Home>>,
-    /// Its address and port, and our own.
-    pub addr: (String, u16, String, u16),
-    /// Process at the other end of a Unix socket.
-    pub peer_pid: i32,
-    /// TLS version and cipher; empty without TLS.
-    pub tls: String,
+    /// Which of the console's names it asked for, if it is there.
+    pub console: u8,
+    /// Its address, and our own.
+    pub ends: Ends,
+    /// TLS version and cipher; `None` without TLS.
+    pub tls: Option<TlsInfo>,
     /// When it was accepted.
-    pub connected_at: SystemTime,
+    pub connected_at: Moment,
     /// When the last request began.
-    pub request_at: Cell<SystemTime>,
+    pub request_at: Cell<Moment>,
     /// Since when a request is open.
     pub request_since: Cell<Option<Instant>>,
-    /// Since when it is idle inside a transaction.
-    pub idle_in_xact_since: Cell<Option<Instant>>,
-    /// Since when it is idle outside one.
-    pub idle_since: Cell<Option<Instant>>,
+    /// Its query was cancelled because it ran too long.
+    pub overran: Cell<bool>,
+    /// See [`Pause`], and since when.
+    pub pause: Cell<Pause>,
+    /// See `pause`.
+    pub pause_since: Cell<Option<Instant>>,
     /// See [`ClientState`].
     pub state: Cell<ClientState>,
     /// The server it is linked to.
-    pub server: RefCell<Option<Rc<ServerEntry>>>,
+    pub server: Shared<Option<Rc<ServerEntry>>>,
     /// Something of the client's runs on that server: what a cancel would hit.
     pub running: Cell<bool>,
-    /// Since when that server runs messages of our own, before the client's: a cancel must not hit them.
-    pub preparing_since: Cell<Option<Instant>>,
-    /// A cancel that came meanwhile (F39).
-    pub held_cancel: RefCell<Option<HeldCancel>>,
     /// As much was read ahead as may be: its end shows only to who asks for it.
     pub read_ahead_full: Cell<bool>,
     /// Its place in the queue.
     pub waiter: Cell<Option<WaiterId>>,
     /// Statement names in use.
-    pub statements: Cell<usize>,
-    /// `application_name` in force.
-    pub application_name: RefCell<String>,
-    /// Start of the request whose query was cancelled because it ran too long.
-    pub cancelled_request: Cell<Option<Instant>>,
-    /// An order to end.
-    pub order: RefCell<Option<EndOrder>>,
+    pub statements: Cell<u32>,
+    /// Followed parameters in force.
+    pub params: Shared<ParamSet>,
+    /// What was asked of it from outside.
+    pub asked: RefCell<Option<Box<Asked>>>,
     /// Wakes its task.
-    pub waker: RefCell<Option<Waker>>,
+    pub waker: Shared<Option<Waker>>,
+}
+
+/// Something that can be looked at by taking a clone, in no more room than it has itself.
+#[derive(Default)]
+pub struct Shared<T>(Cell<T>);
+
+impl<T: Clone + Default> Shared<T> {
+    /// A clone of it.
+    pub fn get(&self) -> T {
+        self.with(T::clone)
+    }
+
+    /// Puts another in its place.
+    pub fn set(&self, value: T) {
+        self.0.set(value);
+    }
+
+    /// A look at it, during which it seems to be empty.
+    pub fn with<R>(&self, look: impl FnOnce(&T) -> R) -> R {
+        let value = self.0.take();
+        let seen = look(&value);
+        self.0.set(value);
+        seen
+    }
+}
+
+/// What was asked of a client from outside and could not be done yet.
+#[derive(Default)]
+pub struct Asked {
+    /// An order to end.
+    order: Option<EndOrder>,
+    /// A cancel that came while its server ran messages of our own (F39).
+    cancel: Option<HeldCancel>,
 }
 
 impl ClientEntry {
-    /// A client of whom nothing is known but when it came.
-    pub fn blank(connected_at: SystemTime) -> Self {
+    /// A client of whom nothing is known but when it came, and between which ends.
+    pub fn blank(connected_at: SystemTime, ends: Ends) -> Self {
         Self {
             id: 0,
             key: (0, 0),
-            user: String::new(),
-            database: String::new(),
+            user: Rc::default(),
             home: None,
-            addr: (String::new(), 0, String::new(), 0),
-            peer_pid: 0,
-            tls: String::new(),
-            connected_at,
-            request_at: Cell::new(connected_at),
+            console: 0,
+            ends,
+            tls: None,
+            connected_at: connected_at.into(),
+            request_at: Cell::new(connected_at.into()),
             request_since: Cell::default(),
-            idle_in_xact_since: Cell::default(),
-            idle_since: Cell::default(),
+            overran: Cell::default(),
+            pause: Cell::new(Pause::None),
+            pause_since: Cell::default(),
             state: Cell::new(ClientState::Login),
-            server: RefCell::default(),
+            server: Shared::default(),
             running: Cell::default(),
-            preparing_since: Cell::default(),
-            held_cancel: RefCell::default(),
             read_ahead_full: Cell::default(),
             waiter: Cell::default(),
             statements: Cell::default(),
-            application_name: RefCell::default(),
-            cancelled_request: Cell::default(),
-            order: RefCell::default(),
-            waker: RefCell::default(),
+            params: Shared::default(),
+            asked: RefCell::default(),
+            waker: Shared::default(),
+        }
+    }
+
+    /// Database as it asked for it.
+    pub fn database(&self) -> &str {
+        match &self.home {
+            Some(home) => &home.pool.key().database,
+            None => CONSOLE_NAMES.get(usize::from(self.console)).copied().unwrap_or_default(),
         }
     }
 
     /// Asks the client's task to end the client; the first order stands, but one that waits gives way.
     pub fn end(&self, order: EndOrder) {
         {
-            let mut standing = self.order.borrow_mut();
+            let mut asked = self.asked.borrow_mut();
+            let standing = &mut asked.get_or_insert_default().order;
             if standing.as_ref().is_none_or(|known| known.at_transaction_end) {
                 *standing = Some(order);
             }
@@ -145,45 +196,91 @@ impl ClientEntry {
         self.wake();
     }
 
+    /// Whether it was asked to end.
+    pub fn is_ordered(&self) -> bool {
+        self.asked.borrow().as_ref().is_some_and(|asked| asked.order.is_some())
+    }
+
+    /// Takes the order to end, if there is one and it can be obeyed now.
+    pub fn take_order(&self, now: impl FnOnce(&EndOrder) -> bool) -> Option<EndOrder> {
+        let mut asked = self.asked.borrow_mut();
+        asked.as_mut()?.order.take_if(|order| now(order))
+    }
+
     /// The client's task, which `wake` wakes.
     pub fn listen(&self, waker: &Waker) {
-        let mut known = self.waker.borrow_mut();
-        if !known.as_ref().is_some_and(|known| known.will_wake(waker)) {
-            *known = Some(waker.clone());
+        let known = self.waker.with(|known| known.as_ref().is_some_and(|known| known.will_wake(waker)));
+        if !known {
+            self.waker.set(Some(waker.clone()));
         }
     }
 
     /// Wakes the client's task.
     pub fn wake(&self) {
-        let waker = self.waker.borrow().clone();
-        if let Some(waker) = waker {
+        if let Some(waker) = self.waker.get() {
             waker.wake();
         }
+    }
+
+    /// Notes that a request is open since then, or none.
+    pub(super) fn set_request(&self, since: Option<Instant>) {
+        if since != self.request_since.get() {
+            self.request_since.set(since);
+            self.overran.set(false);
+        }
+    }
+
+    /// Notes what holds from `now` on, unless it held before.
+    pub(super) fn set_pause(&self, pause: Pause, now: Instant) {
+        if pause != self.pause.replace(pause) {
+            self.pause_since.set(Some(now));
+        }
+    }
+
+    /// Since when it pauses in this way.
+    pub fn paused_since(&self, pause: Pause) -> Option<Instant> {
+        self.pause_since.get().filter(|_| self.pause.get() == pause)
     }
 
     /// Keeps a cancel until the client's own request runs; forgotten when that request ends. One is enough: a
     /// second one could only hit what the first has hit already.
     pub fn hold_cancel(&self, cancel: HeldCancel) {
-        self.held_cancel.borrow_mut().get_or_insert(cancel);
+        self.asked.borrow_mut().get_or_insert_default().cancel.get_or_insert(cancel);
+    }
+
+    /// Whether a cancel is kept.
+    pub(super) fn holds_cancel(&self) -> bool {
+        self.asked.borrow().as_ref().is_some_and(|asked| asked.cancel.is_some())
+    }
+
+    fn take_cancel(&self) -> Option<HeldCancel> {
+        self.asked.borrow_mut().as_mut()?.cancel.take()
     }
 
     /// What was asked for while it could not be done yet is done now or, with `over`, forgotten.
     pub(super) fn settle_cancel(&self, over: bool) {
-        if self.held_cancel.borrow().is_none() {
+        if !self.holds_cancel() {
             return;
         }
         if let Some(server) = self.cancelable_server() {
-            let cancel = self.held_cancel.take();
-            if let Some(cancel) = cancel {
+            if let Some(cancel) = self.take_cancel() {
                 cancel(&server);
             }
         } else if over {
-            self.held_cancel.take();
+            self.take_cancel();
         }
+    }
+
+    /// Notes that its conversation is over.
+    pub(super) fn leave(&self) {
+        self.server.set(None);
+        self.running.set(false);
+        self.pause.set(Pause::None);
+        self.take_cancel();
     }
 
     /// Whether the server it is linked to runs something of its own.
     pub fn cancelable_server(&self) -> Option<Rc<ServerEntry>> {
-        if self.running.get() { self.server.borrow().clone() } else { None }
+        if self.running.get() { self.server.get() } else { None }
     }
 }

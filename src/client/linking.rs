@@ -51,7 +51,7 @@ impl Relay {
         since: Instant,
     ) -> Result<(), Ended> {
         lease.linked_to(self.entry.id, now);
-        self.entry.server.replace(Some(Rc::clone(&lease.entry)));
+        self.entry.server.set(Some(Rc::clone(&lease.entry)));
         {
             let mut counters = self.home.counters.borrow_mut();
             counters.assignments += 1;
@@ -108,7 +108,7 @@ impl Relay {
         let Some(evidence) = self.session.try_release(unsent, unread) else { return };
         let Some(Link { mut lease, .. }) = self.link.take() else { return };
         self.session.unlink(Some(&mut lease.facts));
-        self.entry.server.replace(None);
+        self.entry.server.set(None);
         let settings = self.home.settings.borrow();
         if lease.entry.cancels.get() > 0 || settings.reset_query.is_some() {
             let rules = settings.rules;
@@ -126,13 +126,10 @@ impl Relay {
     /// The end: hands the server to whoever brings it home, and the stream to whoever says goodbye.
     ///
     /// Nothing more may be said to a client that was left in the middle of a message: `None` instead of its buffer.
-    pub fn finish(self, ended: &Ended) -> (Stream, Option<Vec<u8>>) {
+    pub(super) fn finish(self, ended: &Ended) -> (Stream, Option<Vec<u8>>) {
         let Self { stream, session, home, link, unsent, .. } = self;
         let last = (!session.is_mid_reply()).then_some(unsent);
-        self.entry.server.replace(None);
-        self.entry.running.set(false);
-        self.entry.preparing_since.set(None);
-        self.entry.held_cancel.take();
+        self.entry.leave();
         if let Some(Link { lease, unread, unsent, mute }) = link {
             match ended {
                 Ended::ServerLost(_) => lease.retire(RetireReason::Crashed),

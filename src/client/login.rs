@@ -126,7 +126,7 @@ pub async fn authenticate(
 
 /// Whether the peer is this very process's user on a Unix socket.
 fn is_own_process(stream: &Stream, env: &LoginEnv<'_>) -> bool {
-    matches!(stream.endpoint(), Endpoint::Unix { peer_uid: Some(uid), .. } if *uid == env.own_uid)
+    matches!(stream.endpoint(), Endpoint::Unix { peer_uid: Some(uid), .. } if uid == env.own_uid)
 }
 
 /// The checks behind a proof; `own` is this process's user, who needs none.

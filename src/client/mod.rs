@@ -4,7 +4,8 @@
 //!
 //! Reading order: `door` (how many may try), `handshake` (encryption and startup packet), `login` (who it is),
 //! `parameters` (what it wants), `packet` and `end` (packets before login, and how it can go wrong); then `relay`
-//! (the conversation), `wire` (bytes that wait), `entry` (what the worker may see), `ended`.
+//! (the conversation), `resting` (what stays of an idle client), `wire` (bytes that
+//! wait), `entry` (what the worker may see), `ended`.
 
 mod books;
 mod door;
@@ -27,6 +28,7 @@ mod position_tests;
 mod relay;
 #[cfg(test)]
 mod relay_tests;
+mod resting;
 #[cfg(test)]
 mod test_config;
 #[cfg(test)]
@@ -40,10 +42,10 @@ pub use door::{
 };
 pub use end::{EndClass, LoginEnd};
 pub use ended::Ended;
-pub use entry::{ClientEntry, ClientState, EndOrder, HeldCancel};
+pub use entry::{Asked, ClientEntry, ClientState, EndOrder, HeldCancel, Pause, Shared};
 pub use handshake::{GreetEnv, Greeting, greet};
 pub use login::{Authenticated, Identity, LoginEnv, Rights, authenticate};
 pub use parameters::choose_parameters;
-pub use relay::Relay;
+pub use resting::Conversation;
 pub use verifiers::{MAX_VERIFIERS, VerifierCache, warm_verifiers};
 pub use wire::{READ_BUFFER, Scratch};

@@ -7,8 +7,9 @@ use std::task::Poll;
 
 use tokio::task::LocalSet;
 
+use super::relay::Relay;
 use super::test_entry::entry;
-use super::{EndOrder, Ended, Relay, Scratch};
+use super::{EndOrder, Ended, Scratch};
 use crate::config::PoolMode;
 use crate::net::{Stream, clock};
 use crate::proto::{PgError, SqlState};

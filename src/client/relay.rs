@@ -51,7 +51,7 @@ pub(super) enum Stall {
 }
 
 /// See the module.
-pub struct Relay {
+pub(super) struct Relay {
     pub(super) stream: Stream,
     pub(super) session: Session,
     pub(super) home: Rc<Home>,
@@ -70,7 +70,7 @@ pub struct Relay {
 
 impl Relay {
     /// A relay for a client that has been welcomed.
-    pub fn new(
+    pub(super) fn new(
         stream: Stream,
         session: Session,
         home: Rc<Home>,
@@ -92,12 +92,26 @@ impl Relay {
         }
     }
 
+    /// Whether what is left of it in a [`Conversation`](super::resting::Conversation) at rest is enough.
+    pub(super) fn can_rest(&self) -> bool {
+        self.link.is_none()
+            && self.checkout.is_none()
+            && self.carry.is_empty()
+            && self.unsent.is_empty()
+            && self.stall == Stall::None
+            && !self.retry
+            && !self.stream.has_unsent()
+            && self.session.can_rest()
+    }
+
     /// Works until the conversation is over. Cancel safe: nothing is held by the future.
-    pub async fn run(&mut self) -> Ended {
+    #[cfg(test)]
+    pub(super) async fn run(&mut self) -> Ended {
         std::future::poll_fn(|cx| self.poll_turn(cx)).await
     }
 
-    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
+    /// Works as long as there is something to do; ready when the conversation is over.
+    pub(super) fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
         self.entry.listen(cx.waker());
         let now = rt::turn_time();
         let scratch = Rc::clone(&self.scratch);
@@ -330,13 +344,10 @@ impl Relay {
     }
 
     fn obey(&mut self) -> Result<(), Ended> {
-        let mut order = self.entry.order.borrow_mut();
-        let Some(standing) = order.as_ref() else { return Ok(()) };
-        let busy = self.session.tx() != TxStatus::Idle || self.session.request_since().is_some();
-        if standing.at_transaction_end && busy {
-            return Ok(());
-        }
-        order.take().map_or(Ok(()), |order| Err(Ended::Ordered(order)))
+        let session = &self.session;
+        let busy = || session.tx() != TxStatus::Idle || session.request_since().is_some();
+        let order = self.entry.take_order(|order| !(order.at_transaction_end && busy()));
+        order.map_or(Ok(()), |order| Err(Ended::Ordered(order)))
     }
 }
 

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use super::ended::Ended;
-use super::entry::ClientEntry;
+use super::entry::{ClientEntry, Pause};
 use super::relay::{READ_AHEAD, Relay};
 use super::test_entry::entry;
 use crate::net::{Stream, spawn_local, yield_now};
@@ -165,7 +165,7 @@ async fn f39_a_cancel_during_our_own_exchange_waits_for_the_clients_query() {
         let params = with_application_name(&scene.bench.home.names);
         scene.relay.session = Session::new(RULES, params);
         scene.client.write_all(QUERY).await.unwrap();
-        scene.work_until(|scene| scene.entry.preparing_since.get().is_some()).await;
+        scene.work_until(|scene| scene.entry.paused_since(Pause::Preparing).is_some()).await;
         own_exchange(&mut scene.server).await;
         assert!(scene.entry.cancelable_server().is_none());
         let cancelled = Rc::new(std::cell::Cell::new(None));
@@ -186,7 +186,7 @@ async fn f39_a_held_cancel_is_forgotten_with_the_request() {
     locally(async {
         let mut scene = scene(ParamSet::default()).await;
         scene.entry.hold_cancel(Box::new(|_| panic!("a cancel without a request")));
-        scene.work_until(|scene| scene.entry.held_cancel.borrow().is_none()).await;
+        scene.work_until(|scene| !scene.entry.holds_cancel()).await;
         scene.client.write_all(QUERY).await.unwrap();
         scene.work_until(|scene| scene.entry.running.get()).await;
     })
@@ -230,10 +230,10 @@ async fn a_client_in_the_queue_is_not_idle() {
         let mut scene = scene(ParamSet::default()).await;
         let now = crate::net::clock::now();
         let _busy = scene.bench.home.pool.checkout(now).try_now(now).unwrap().unwrap();
-        scene.work_until(|scene| scene.entry.idle_since.get().is_some()).await;
+        scene.work_until(|scene| scene.entry.paused_since(Pause::Idle).is_some()).await;
         scene.client.write_all(QUERY).await.unwrap();
         scene.work_until(|scene| scene.entry.waiter.get().is_some()).await;
-        assert_eq!(scene.entry.idle_since.get(), None);
+        assert_eq!(scene.entry.paused_since(Pause::Idle), None);
     })
     .await;
 }
@@ -245,9 +245,9 @@ async fn a_batch_that_waits_for_its_sync_counts_as_an_idle_transaction() {
         let mut scene = scene(ParamSet::default()).await;
         scene.client.write_all(b"P\0\0\0\x09\0x\0\0\0H\0\0\0\x04").await.unwrap();
         scene.work_until(|scene| scene.entry.running.get()).await;
-        assert_eq!(scene.entry.idle_in_xact_since.get(), None);
+        assert_eq!(scene.entry.paused_since(Pause::IdleInTransaction), None);
         scene.server.write_all(b"1\0\0\0\x04").await.unwrap();
-        scene.work_until(|scene| scene.entry.idle_in_xact_since.get().is_some()).await;
+        scene.work_until(|scene| scene.entry.paused_since(Pause::IdleInTransaction).is_some()).await;
     })
     .await;
 }

@@ -3,6 +3,7 @@
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll};
 
+use super::resting::Seats;
 use crate::net::Stream;
 use crate::session::Outbox;
 
@@ -22,6 +23,8 @@ pub struct Scratch {
     pub read: Box<[u8]>,
     /// For what a turn sends.
     pub out: Outboxes,
+    /// For the clients that are busy.
+    pub(super) seats: Seats,
 }
 
 /// What a turn sends to either side.
@@ -35,7 +38,11 @@ pub struct Outboxes {
 
 impl Default for Scratch {
     fn default() -> Self {
-        Self { read: vec![0; READ_BUFFER].into_boxed_slice(), out: Outboxes::default() }
+        Self {
+            read: vec![0; READ_BUFFER].into_boxed_slice(),
+            out: Outboxes::default(),
+            seats: Seats::default(),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! Owns: the only places that ask what time it is. Does not know: who wants to know. Core rooms receive `now`
 //! as an argument; the shell reads it here, once per batch of events.
 
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The monotonic time, for deadlines and durations.
 ///
@@ -22,4 +22,21 @@ pub fn wall() -> SystemTime {
 pub fn wall_of(then: Instant, now: Instant) -> SystemTime {
     let wall = wall();
     wall.checked_sub(now.saturating_duration_since(then)).unwrap_or(wall)
+}
+
+/// A time of day to the microsecond, in half the room of [`SystemTime`]: what is kept of each client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment(u64);
+
+impl From<SystemTime> for Moment {
+    fn from(at: SystemTime) -> Self {
+        let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+    }
+}
+
+impl From<Moment> for SystemTime {
+    fn from(at: Moment) -> Self {
+        UNIX_EPOCH + Duration::from_micros(at.0)
+    }
 }

@@ -8,10 +8,9 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
-use super::endpoint::{Endpoint, Target, kernel_path};
+use super::endpoint::{Endpoint, Ends, Target, kernel_path};
 use super::socket::FreeSocket;
 use super::stream::Stream;
 use super::{clock, rt, sockopt};
@@ -79,7 +78,7 @@ async fn connect_tcp(addr: SocketAddr, options: &SocketOptions) -> io::Result<St
     let socket = FreeSocket::Tcp(socket.into()).attach_connecting()?;
     poll_fn(|cx| socket.poll_connected(cx)).await?;
     let local = Endpoint::Tcp(socket.local_addr()?);
-    Ok(Stream { socket, tls: None, unread: BytesMut::new(), peer: Endpoint::Tcp(addr), local })
+    Ok(Stream { socket, tls: None, unread: None, ends: Ends::new(Endpoint::Tcp(addr), local) })
 }
 
 /// A connection under way is no failure.
@@ -107,8 +106,7 @@ async fn connect_unix(path: PathBuf) -> io::Result<Stream> {
             Ok(()) => break socket,
         }
     };
-    let end = || Endpoint::Unix { path: path.clone(), peer_pid: None, peer_uid: None };
-    let (peer, local) = (end(), end());
+    let end = Endpoint::Unix { path: path.into(), peer_pid: None, peer_uid: None };
     let socket = FreeSocket::Unix(socket.into()).attach()?;
-    Ok(Stream { socket, tls: None, unread: BytesMut::new(), peer, local })
+    Ok(Stream { socket, tls: None, unread: None, ends: Ends::new(end.clone(), end) })
 }

@@ -6,7 +6,7 @@ use std::io;
 
 use bytes::BytesMut;
 
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, Ends};
 use super::socket::FreeSocket;
 use super::stream::Stream;
 use super::tls_io::TlsLayer;
@@ -16,9 +16,8 @@ use super::tls_io::TlsLayer;
 pub struct Detached {
     pub(super) socket: FreeSocket,
     pub(super) tls: Option<Box<TlsLayer>>,
-    pub(super) unread: BytesMut,
-    pub(super) peer: Endpoint,
-    pub(super) local: Endpoint,
+    pub(super) unread: Option<Box<BytesMut>>,
+    pub(super) ends: Ends,
 }
 
 impl Detached {
@@ -30,23 +29,23 @@ impl Detached {
     /// # Panics
     /// Outside a runtime.
     pub fn attach(self) -> io::Result<Stream> {
-        let Self { socket, tls, unread, peer, local } = self;
-        Ok(Stream { socket: socket.attach()?, tls, unread, peer, local })
+        let Self { socket, tls, unread, ends } = self;
+        Ok(Stream { socket: socket.attach()?, tls, unread, ends })
     }
 
     /// The other end.
-    pub fn endpoint(&self) -> &Endpoint {
-        &self.peer
+    pub fn endpoint(&self) -> Endpoint {
+        self.ends.peer()
     }
 
     /// Our end.
-    pub fn local_endpoint(&self) -> &Endpoint {
-        &self.local
+    pub fn local_endpoint(&self) -> Endpoint {
+        self.ends.local()
     }
 }
 
 impl std::fmt::Debug for Detached {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Detached").field("peer", &self.peer).field("tls", &self.tls).finish_non_exhaustive()
+        f.debug_struct("Detached").field("ends", &self.ends).field("tls", &self.tls).finish_non_exhaustive()
     }
 }

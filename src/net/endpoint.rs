@@ -2,8 +2,9 @@
 //!
 //! Owns: addresses as values. Does not know: sockets.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Prefix of the file name of a PostgreSQL Unix socket; the port follows.
 const SOCKET_FILE_PREFIX: &str = ".s.PGSQL.";
@@ -16,7 +17,7 @@ pub enum Endpoint {
     /// A Unix socket. The path is that of the listening socket, on both ends: the connecting end has none.
     Unix {
         /// The socket file; a leading `@` stands for the abstract namespace.
-        path: PathBuf,
+        path: Arc<Path>,
         /// Process at the other end, if known.
         peer_pid: Option<i32>,
         /// User of that process, if known.
@@ -56,6 +57,57 @@ impl Endpoint {
                 Target { host: dir.to_string_lossy().into_owned(), port: port.unwrap_or(0) }
             }
         }
+    }
+}
+
+/// Both ends of one connection, in little room: there is one of these for each, idle or not.
+#[derive(Clone)]
+pub struct Ends(Pair);
+
+#[derive(Clone)]
+enum Pair {
+    V4 { peer: SocketAddrV4, local: SocketAddrV4 },
+    Other(Arc<(Endpoint, Endpoint)>),
+}
+
+impl Ends {
+    /// The other end and ours.
+    pub(super) fn new(peer: Endpoint, local: Endpoint) -> Self {
+        Self(match (peer, local) {
+            (Endpoint::Tcp(SocketAddr::V4(peer)), Endpoint::Tcp(SocketAddr::V4(local))) => {
+                Pair::V4 { peer, local }
+            }
+            (peer, local) => Pair::Other(Arc::new((peer, local))),
+        })
+    }
+
+    /// Of a connection that is not there.
+    #[cfg(test)]
+    pub(crate) fn for_test() -> Self {
+        let end = |port| Endpoint::Tcp(([127, 0, 0, 1], port).into());
+        Self::new(end(1), end(2))
+    }
+
+    /// The other end.
+    pub fn peer(&self) -> Endpoint {
+        match &self.0 {
+            Pair::V4 { peer, .. } => Endpoint::Tcp((*peer).into()),
+            Pair::Other(both) => both.0.clone(),
+        }
+    }
+
+    /// Our end.
+    pub fn local(&self) -> Endpoint {
+        match &self.0 {
+            Pair::V4 { local, .. } => Endpoint::Tcp((*local).into()),
+            Pair::Other(both) => both.1.clone(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Ends {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ends").field("peer", &self.peer()).field("local", &self.local()).finish()
     }
 }
 
@@ -106,7 +158,7 @@ mod tests {
     use super::*;
 
     fn unix(path: &str) -> Endpoint {
-        Endpoint::Unix { path: path.into(), peer_pid: None, peer_uid: None }
+        Endpoint::Unix { path: Path::new(path).into(), peer_pid: None, peer_uid: None }
     }
 
     #[test]
@@ -121,6 +173,20 @@ mod tests {
         }
         let scoped: SocketAddr = "[fe80::1%3]:5432".parse().unwrap();
         assert_eq!(Endpoint::Tcp(scoped).target().host, "fe80::1%3");
+    }
+
+    #[test]
+    fn both_ends_come_back_as_they_were_and_take_little_room() {
+        let tcp = |text: &str| Endpoint::Tcp(text.parse().unwrap());
+        let v4 = (tcp("10.1.2.3:4567"), tcp("127.0.0.1:6432"));
+        let v6 = (tcp("[fe80::1%3]:4567"), tcp("[::1]:6432"));
+        let local =
+            (Endpoint::Unix { path: Path::new("/x").into(), peer_pid: Some(7), peer_uid: None }, unix("/x"));
+        for (peer, local) in [v4, v6, local] {
+            let ends = Ends::new(peer.clone(), local.clone());
+            assert_eq!((ends.peer(), ends.local()), (peer, local));
+        }
+        assert!(size_of::<Ends>() <= 16);
     }
 
     #[test]

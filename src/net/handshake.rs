@@ -34,7 +34,8 @@ impl Stream {
     /// # Errors
     /// As [`accept_tls`](Self::accept_tls); `InvalidData` without ALPN `postgresql`.
     pub async fn accept_direct_tls(mut self, ctx: &TlsContext, received: &[u8]) -> io::Result<Self> {
-        let received = [received, &std::mem::take(&mut self.unread)].concat();
+        let unread = self.unread.take().map(|unread| *unread).unwrap_or_default();
+        let received = [received, &unread].concat();
         let tls = self.acceptor(ctx, &received)?;
         let stream = self.handshake(tls).await?;
         match stream.tls.as_ref().and_then(|tls| tls.agreed_protocol()) {
@@ -74,7 +75,7 @@ impl Stream {
             return Err(invalid_input("verify-full needs a host name or address"));
         }
         // Nobody will compare it, and an address is not sent.
-        Ok(match &self.peer {
+        Ok(match self.ends.peer() {
             Endpoint::Tcp(addr) => addr.ip().into(),
             Endpoint::Unix { .. } => std::net::Ipv4Addr::LOCALHOST.into(),
         })

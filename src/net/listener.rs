@@ -8,7 +8,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use bytes::BytesMut;
 use mio::net::TcpListener;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::Interest;
@@ -16,7 +15,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::net::{UnixListener, UnixStream};
 
 use super::detached::Detached;
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, Ends};
 use super::socket::FreeSocket;
 use super::sockopt;
 use super::unix_listen::{self, SocketFile};
@@ -148,7 +147,7 @@ impl Listener {
     ) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         let accepting = Accepting::Unix(UnixListener::from_std(socket)?);
-        let local = Endpoint::Unix { path: path.to_owned(), peer_pid: None, peer_uid: None };
+        let local = Endpoint::Unix { path: path.into(), peer_pid: None, peer_uid: None };
         Ok(Self { accepting, defaults: None, local, _file: file })
     }
 
@@ -229,13 +228,12 @@ impl Listener {
         let Endpoint::Unix { path, .. } = &self.local else {
             return Err(io::Error::other("a Unix listener without a path"));
         };
-        let path = path.clone();
-        let peer = Endpoint::Unix { path, peer_pid: cred.pid(), peer_uid: Some(cred.uid()) };
+        let peer = Endpoint::Unix { path: path.clone(), peer_pid: cred.pid(), peer_uid: Some(cred.uid()) };
         Ok(Self::detached(FreeSocket::Unix(unix.into_std()?), peer, self.local.clone()))
     }
 
     fn detached(socket: FreeSocket, peer: Endpoint, local: Endpoint) -> Detached {
-        Detached { socket, tls: None, unread: BytesMut::new(), peer, local }
+        Detached { socket, tls: None, unread: None, ends: Ends::new(peer, local) }
     }
 
     /// Where this listens: `127.0.0.1:6432`, or the path of the socket file.

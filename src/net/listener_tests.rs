@@ -71,14 +71,14 @@ fn connections_that_wait_are_taken_together_and_none_is_lost() {
             taken.extend(listener.accept_some(16).await.unwrap());
         }
         for (near, far) in near.iter().zip(&taken) {
-            assert_eq!(*far.endpoint(), Endpoint::Tcp(near.local_addr().unwrap()));
-            assert_eq!(*far.local_endpoint(), Endpoint::Tcp(near.peer_addr().unwrap()));
+            assert_eq!(far.endpoint(), Endpoint::Tcp(near.local_addr().unwrap()));
+            assert_eq!(far.local_endpoint(), Endpoint::Tcp(near.peer_addr().unwrap()));
         }
         let nobody = super::testing::DropAfter::new(listener.accept_some(16), 1).await;
         assert!(nobody.is_none(), "and then it waits");
         let late = std::net::TcpStream::connect(&address).unwrap();
         let far = listener.accept().await.unwrap();
-        assert_eq!(*far.endpoint(), Endpoint::Tcp(late.local_addr().unwrap()));
+        assert_eq!(far.endpoint(), Endpoint::Tcp(late.local_addr().unwrap()));
     });
 }
 
@@ -89,7 +89,7 @@ fn behind_a_wildcard_each_connection_knows_its_own_address() {
         let port = target_of(&listener).port;
         let near = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
         let far = listener.accept().await.unwrap();
-        assert_eq!(*far.local_endpoint(), Endpoint::Tcp(near.peer_addr().unwrap()));
+        assert_eq!(far.local_endpoint(), Endpoint::Tcp(near.peer_addr().unwrap()));
     });
 }
 
@@ -213,7 +213,7 @@ fn unix_peers_are_known_by_process_and_user() {
         let _near = connect(&target_of(&listener), &options(), None).await.unwrap();
         let far = listener.accept().await.unwrap();
         let Endpoint::Unix { peer_pid, peer_uid, .. } = far.endpoint() else { unreachable!() };
-        assert_eq!(*peer_pid, i32::try_from(std::process::id()).ok());
+        assert_eq!(peer_pid, i32::try_from(std::process::id()).ok());
         assert!(peer_uid.is_some());
         assert_eq!((far.endpoint().addr_text(), far.local_endpoint().port(6432)), ("unix".to_owned(), 6432));
     });
@@ -268,7 +268,7 @@ fn r113_accept_survives_cancellation_and_peers_that_are_gone() {
         let wanted = near.local_addr().unwrap();
         loop {
             let accepted = listener.accept().await.unwrap();
-            if *accepted.endpoint() == Endpoint::Tcp(wanted) {
+            if accepted.endpoint() == Endpoint::Tcp(wanted) {
                 assert_eq!(read_exactly(&mut accepted.attach().unwrap(), 1).await, b"!");
                 return;
             }

@@ -4,9 +4,9 @@
 //! data plane names no runtime; it uses what is exported here, so the executor can be changed behind this seam.
 //!
 //! Reading order: `endpoint` (who is at the other end), `socket` (TCP or Unix), `stream` (bytes, plain or TLS),
-//! `exactly`, `hang_up`, `tls_io` (how records come and go), `handshake` (how a stream becomes TLS), `connect` and `listener` (where
-//! streams come from), `tls_context` and `verify` (what is presented and what is believed), `rt`, `turnstile`
-//! and `clock`.
+//! `exactly`, `hang_up`, `tls_io` (how records come and go), `handshake` (how a stream becomes TLS), `tls_info` (what
+//! was agreed on), `connect` and `listener` (where streams come from), `tls_context` and `verify` (what is presented
+//! and what is believed), `rt`, `turnstile` and `clock`.
 
 pub mod clock;
 mod connect;
@@ -24,6 +24,7 @@ mod sockopt;
 mod stream;
 mod stream_tokio;
 mod tls_context;
+mod tls_info;
 mod tls_io;
 mod turnstile;
 mod unix_listen;
@@ -31,7 +32,7 @@ mod verify;
 
 pub use connect::connect;
 pub use detached::Detached;
-pub use endpoint::{Endpoint, Target};
+pub use endpoint::{Endpoint, Ends, Target};
 pub use listener::{BindError, Listener, is_transient_accept_error};
 pub use rt::{
     Elapsed, Task, offload, run_worker, sleep_until, spawn_detached, spawn_local, timeout_at, turn_time,
@@ -40,6 +41,7 @@ pub use rt::{
 pub use socket::Quiet;
 pub use stream::Stream;
 pub use tls_context::{TlsContext, TlsProblem};
+pub use tls_info::TlsInfo;
 pub use turnstile::{Ticket, Turnstile};
 
 #[cfg(test)]

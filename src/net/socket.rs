@@ -33,8 +33,8 @@ pub enum Quiet {
 #[derive(Debug)]
 pub(super) enum Socket {
     Own(Io),
-    Tcp(TcpStream),
-    Unix(UnixStream),
+    Tcp(Box<TcpStream>),
+    Unix(Box<UnixStream>),
 }
 
 /// On no reactor. It never blocks.
@@ -60,8 +60,8 @@ impl FreeSocket {
             return Ok(Socket::Own(Io::attach(&executor, self, connected)?));
         }
         Ok(match self {
-            Self::Tcp(tcp) => Socket::Tcp(TcpStream::from_std(tcp)?),
-            Self::Unix(unix) => Socket::Unix(UnixStream::from_std(unix)?),
+            Self::Tcp(tcp) => Socket::Tcp(Box::new(TcpStream::from_std(tcp)?)),
+            Self::Unix(unix) => Socket::Unix(Box::new(UnixStream::from_std(unix)?)),
         })
     }
 }

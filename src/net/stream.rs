@@ -10,18 +10,18 @@ use std::task::{Context, Poll, Waker, ready};
 use bytes::{Buf, BytesMut};
 
 use super::detached::Detached;
-use super::endpoint::{Endpoint, Target};
+use super::endpoint::{Endpoint, Ends, Target};
 use super::socket::{Quiet, Socket};
+use super::tls_info::TlsInfo;
 use super::tls_io::TlsLayer;
 
 /// A connection that belongs to this worker. Dropping it closes it.
 pub struct Stream {
     pub(super) socket: Socket,
     pub(super) tls: Option<Box<TlsLayer>>,
-    /// Plaintext that was read and put back.
-    pub(super) unread: BytesMut,
-    pub(super) peer: Endpoint,
-    pub(super) local: Endpoint,
+    /// Plaintext that was read and put back, never empty.
+    pub(super) unread: Option<Box<BytesMut>>,
+    pub(super) ends: Ends,
 }
 
 impl Stream {
@@ -33,22 +33,18 @@ impl Stream {
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        if !self.unread.is_empty() {
-            return Poll::Ready(Ok(self.take_unread(buf)));
+        if let Some(unread) = &mut self.unread {
+            let taken = buf.len().min(unread.len());
+            unread.copy_to_slice(&mut buf[..taken]);
+            if unread.is_empty() {
+                self.unread = None;
+            }
+            return Poll::Ready(Ok(taken));
         }
         match &mut self.tls {
             None => self.socket.poll_read(cx, buf),
             Some(tls) => tls.poll_read(&mut self.socket, cx, buf),
         }
-    }
-
-    fn take_unread(&mut self, buf: &mut [u8]) -> usize {
-        let taken = buf.len().min(self.unread.len());
-        self.unread.copy_to_slice(&mut buf[..taken]);
-        if self.unread.is_empty() {
-            self.unread = BytesMut::new();
-        }
-        taken
     }
 
     /// Takes bytes from the caller. On TLS they may still be here when this returns: [`poll_flush`](Self::poll_flush)
@@ -143,16 +139,17 @@ impl Stream {
     /// Puts bytes back that were read too early; the next read gives them first. For a connection that changes
     /// workers with requests already read. They also bar TLS from starting (R71).
     pub fn put_back(&mut self, bytes: &[u8]) {
-        let mut joined = BytesMut::with_capacity(bytes.len() + self.unread.len());
+        let behind = self.unread.take().unwrap_or_default();
+        let mut joined = BytesMut::with_capacity(bytes.len() + behind.len());
         joined.extend_from_slice(bytes);
-        joined.extend_from_slice(&self.unread);
-        self.unread = joined;
+        joined.extend_from_slice(&behind);
+        self.unread = (!joined.is_empty()).then(|| Box::new(joined));
     }
 
     /// Whether received bytes are held here or in the TLS layer, decoded or not (R1 d). The kernel may hold more;
     /// [`poll_quiet`](Self::poll_quiet) asks that too.
     pub fn has_unread(&self) -> bool {
-        !self.unread.is_empty() || self.tls.as_ref().is_some_and(|tls| tls.has_unread())
+        self.unread.is_some() || self.tls.as_ref().is_some_and(|tls| tls.has_unread())
     }
 
     /// Whether bytes that were written are still held in the TLS layer (R1 e).
@@ -191,28 +188,33 @@ impl Stream {
     /// # Errors
     /// The system refused; the connection is closed.
     pub fn detach(self) -> io::Result<Detached> {
-        let Self { socket, tls, unread, peer, local } = self;
-        Ok(Detached { socket: socket.detach()?, tls, unread, peer, local })
+        let Self { socket, tls, unread, ends } = self;
+        Ok(Detached { socket: socket.detach()?, tls, unread, ends })
     }
 
     /// The other end.
-    pub fn endpoint(&self) -> &Endpoint {
-        &self.peer
+    pub fn endpoint(&self) -> Endpoint {
+        self.ends.peer()
     }
 
     /// Our end.
-    pub fn local_endpoint(&self) -> &Endpoint {
-        &self.local
+    pub fn local_endpoint(&self) -> Endpoint {
+        self.ends.local()
+    }
+
+    /// Both ends.
+    pub const fn ends(&self) -> &Ends {
+        &self.ends
     }
 
     /// The exact address at the other end, whatever name led there: a cancel request must reach the same server.
     pub fn reconnect_target(&self) -> Target {
-        self.peer.target()
+        self.ends.peer().target()
     }
 
-    /// Version and cipher such as `TLSv1.3/TLS_AES_256_GCM_SHA384`; `None` without TLS.
-    pub fn tls_info(&self) -> Option<&str> {
-        self.tls.as_ref().map(|tls| tls.info())
+    /// Version and cipher; `None` without TLS.
+    pub fn tls_info(&self) -> Option<TlsInfo> {
+        self.tls.as_ref().and_then(|tls| tls.info())
     }
 
     /// Whether the bytes travel encrypted.
@@ -228,6 +230,6 @@ impl Stream {
 
 impl std::fmt::Debug for Stream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Stream").field("peer", &self.peer).field("tls", &self.tls).finish_non_exhaustive()
+        f.debug_struct("Stream").field("ends", &self.ends).field("tls", &self.tls).finish_non_exhaustive()
     }
 }

@@ -249,7 +249,7 @@ fn endpoints_of_a_connection_mirror_each_other() {
         let (near, far) = unix_pair().await;
         assert!(near.is_unix());
         let Endpoint::Unix { peer_pid, peer_uid, .. } = far.endpoint() else { unreachable!() };
-        assert_eq!(*peer_pid, i32::try_from(std::process::id()).ok());
+        assert_eq!(peer_pid, i32::try_from(std::process::id()).ok());
         assert!(peer_uid.is_some());
         assert_eq!(near.reconnect_target(), far.reconnect_target());
         assert_eq!(near.reconnect_target().port, 1);

@@ -12,9 +12,10 @@
 use std::io::{self, IoSlice, Read, Write};
 use std::task::{Context, Poll, ready};
 
-use rustls::{Connection, ProtocolVersion};
+use rustls::Connection;
 
 use super::socket::Socket;
+use super::tls_info::TlsInfo;
 
 /// Content type, version, length.
 const RECORD_HEADER: usize = 5;
@@ -44,8 +45,6 @@ pub(super) struct TlsLayer {
     /// Largest record since rustls last gave back its buffer.
     largest: usize,
     end: End,
-    /// `TLSv1.3/TLS_AES_256_GCM_SHA384`; empty before the handshake is done.
-    info: String,
 }
 
 /// How the receiving direction stands.
@@ -60,15 +59,7 @@ enum End {
 impl TlsLayer {
     pub(super) fn new(mut conn: Connection) -> Self {
         conn.set_buffer_limit(Some(SEND_BOUND));
-        Self {
-            conn,
-            received: Vec::new(),
-            decoded: 0,
-            plaintext: 0,
-            largest: 0,
-            end: End::Open,
-            info: String::new(),
-        }
+        Self { conn, received: Vec::new(), decoded: 0, plaintext: 0, largest: 0, end: End::Open }
     }
 
     /// Gives bytes that were already read from the socket: the beginning of a handshake.
@@ -85,7 +76,6 @@ impl TlsLayer {
         loop {
             ready!(self.poll_flush(socket, cx))?;
             if !self.conn.is_handshaking() {
-                self.info = describe(&self.conn);
                 return Poll::Ready(Ok(()));
             }
             if self.decode_record(socket)? {
@@ -172,8 +162,9 @@ impl TlsLayer {
         !matches!(self.end, End::Open)
     }
 
-    pub(super) fn info(&self) -> &str {
-        &self.info
+    /// What was agreed on; `None` before the handshake is done.
+    pub(super) fn info(&self) -> Option<TlsInfo> {
+        TlsInfo::of(&self.conn)
     }
 
     /// The protocol both sides agreed on (ALPN).
@@ -293,7 +284,7 @@ impl TlsLayer {
 
 impl std::fmt::Debug for TlsLayer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TlsLayer").field("info", &self.info).finish_non_exhaustive()
+        f.debug_struct("TlsLayer").field("info", &self.info()).finish_non_exhaustive()
     }
 }
 
@@ -310,28 +301,6 @@ fn record_length(bytes: &[u8]) -> Option<Result<usize, NotTls>> {
 
 fn invalid(error: rustls::Error) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
-}
-
-/// Version and cipher in OpenSSL's words, which PgBouncer's users know.
-fn describe(conn: &Connection) -> String {
-    let version = match conn.protocol_version() {
-        Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
-        _ => "TLSv1.2", // rustls speaks no other
-    };
-    let suite = conn.negotiated_cipher_suite().map(|suite| suite.suite());
-    let name = suite.as_ref().and_then(rustls::CipherSuite::as_str).unwrap_or("unknown");
-    format!("{version}/{}", openssl_name(name))
-}
-
-/// `TLS13_AES_128_GCM_SHA256` is `TLS_AES_128_GCM_SHA256`, and `TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256` is
-/// `ECDHE-RSA-AES128-GCM-SHA256`.
-pub(super) fn openssl_name(name: &str) -> String {
-    if let Some(rest) = name.strip_prefix("TLS13_") {
-        return format!("TLS_{rest}");
-    }
-    let short = name.strip_prefix("TLS_").unwrap_or(name).replace("WITH_", "").replace("AES_", "AES");
-    let short = short.replace("POLY1305_SHA256", "POLY1305");
-    short.replace('_', "-")
 }
 
 /// The socket as rustls's writer; a full socket registers the waker.

@@ -67,6 +67,8 @@ pub struct Home {
     pub counters: RefCell<Counters>,
     /// What new clients are told; `None` until a server has logged in.
     pub welcome: RefCell<Option<Rc<Welcome>>>,
+    /// Parameter values of the last client that logged in: most have the same ones, and share them.
+    pub usual: RefCell<ParamSet>,
     /// How servers are opened.
     pub plan: RefCell<ServerPlan>,
     /// Settings in force.
@@ -103,7 +105,7 @@ impl Home {
             id,
             backend_pid,
             addr: (remote.addr_text(), remote.port(port), local.addr_text(), local.port(port)),
-            tls: stream.tls_info().unwrap_or_default().to_owned(),
+            tls: stream.tls_info().map(|info| info.to_string()).unwrap_or_default(),
             connected_at: clock::wall(),
             request_at: Cell::new(clock::now()),
             state: Cell::new("idle"),

@@ -63,6 +63,7 @@ impl Bench {
             catalog: RefCell::default(),
             counters: RefCell::default(),
             welcome: RefCell::default(),
+            usual: RefCell::default(),
             plan: RefCell::new(plan.clone()),
             settings: RefCell::new(Rc::new(settings(reset_query))),
             names: Rc::new(TrackedNames::new(&[])),

@@ -45,6 +45,7 @@ pub(crate) fn home(mode: PoolMode, reset: Option<&str>) -> Rc<Home> {
         catalog: RefCell::default(),
         counters: RefCell::default(),
         welcome: RefCell::default(),
+        usual: RefCell::default(),
         plan: RefCell::new(super::tests::plan(1, SslMode::Disable)),
         settings: RefCell::new(settings(mode, reset)),
         names: Rc::new(TrackedNames::new(&[])),

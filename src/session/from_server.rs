@@ -8,7 +8,7 @@ use crate::proto::{FrameHeader, HEADER_LEN, PgError, Severity, SqlState, TxStatu
 use super::conversation::{Body, Gate, Halt, ServerFacts, Session, Taken, Turn};
 use super::error::SessionError;
 use super::inflight::{Fit, Misfit};
-use super::owed::{Kind, Owed, Why};
+use super::owed::{Kind, Owed, PlainParts, Why};
 
 /// Bytes of an error held to learn its severity and code, which PostgreSQL sends first.
 const MAX_HELD_ERROR: usize = 8 * 1024;
@@ -79,7 +79,7 @@ impl Session {
     /// there in part, its rest is noted.
     fn pass_plain(&mut self, input: &[u8]) -> usize {
         let parts = self.inflight.plain_parts();
-        if parts.is_empty() {
+        if parts == PlainParts::None {
             return 0;
         }
         let mut end = 0;

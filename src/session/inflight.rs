@@ -96,14 +96,13 @@ impl InFlight {
     /// Which messages need no judging now: parts of what the head is owed that pass to the client and change nothing.
     pub fn plain_parts(&self) -> PlainParts {
         let Some(head) = self.queue.front().filter(|head| head.why.forwards()) else {
-            return PlainParts::default();
+            return PlainParts::None;
         };
-        let many = matches!(head.kind, Kind::Query);
-        let one = matches!(head.kind, Kind::Execute);
-        PlainParts {
-            rows: many || one,
-            results: many && self.copy == CopyState::None,
-            data: (many || one) && self.copy == CopyState::Out,
+        match (head.kind, self.copy) {
+            (Kind::Query | Kind::Execute, CopyState::Out) => PlainParts::Data,
+            (Kind::Query, CopyState::None) => PlainParts::Results,
+            (Kind::Query, CopyState::In { .. }) | (Kind::Execute, _) => PlainParts::Rows,
+            _ => PlainParts::None,
         }
     }
 

@@ -17,6 +17,7 @@ mod outbox;
 mod owed;
 mod params;
 mod quiescent;
+mod rested;
 mod statements;
 mod tally;
 #[cfg(test)]
@@ -33,6 +34,7 @@ pub use outbox::Outbox;
 pub use owed::{CopyState, Kind, Owed, Why};
 pub use params::{ParamSet, TrackedNames};
 pub use quiescent::Quiescent;
+pub use rested::Rested;
 pub use statements::{Lookup, ServerStatements};
 pub use tally::Tally;
 pub use unnamed::Unnamed;

@@ -22,14 +22,17 @@ const NAME_OVERHEAD: usize = 128;
 /// Bytes of a statement name that count; PostgreSQL's own tables cut at NAMEDATALEN - 1.
 const NAME_LEN: usize = 63;
 
-/// One client's names.
+/// One client's names. Most clients never use any, and those need no room for them.
 #[derive(Debug, Default)]
-pub struct ClientStatements {
-    names: HashMap<Box<[u8]>, Name>,
+pub struct ClientStatements(Option<Box<Names>>);
+
+#[derive(Debug, Default)]
+struct Names {
+    known: HashMap<Box<[u8]>, Name>,
     sent: VecDeque<SentName>,
-    /// What `names` and `sent` cost.
+    /// What `known` and `sent` cost.
     bytes: usize,
-    /// How many of `names` and `sent` stand for statements whose text was not kept.
+    /// How many of `known` and `sent` stand for statements whose text was not kept.
     private: usize,
 }
 
@@ -51,92 +54,122 @@ struct SentName {
 impl ClientStatements {
     /// What `name` stands for at this point of the client's stream.
     pub fn find(&self, name: &[u8], segment: u64) -> Lookup<Rc<Statement>> {
+        let Some(this) = &self.0 else { return Lookup::Missing };
         let name = cut(name);
-        let found = match self.sent.iter().rev().find(|sent| *sent.name == *name) {
+        let found = match this.sent.iter().rev().find(|sent| *sent.name == *name) {
             Some(sent) if sent.segment != segment => return Lookup::Wait,
             Some(sent) => sent.becomes.as_ref(),
-            None => self.names.get(name).map(|known| &known.statement),
+            None => this.known.get(name).map(|known| &known.statement),
         };
         found.map_or(Lookup::Missing, |statement| Lookup::Found(Rc::clone(statement)))
     }
 
     /// Notes a Parse (`Some`) or Close (`None`) on its way.
     pub fn send(&mut self, name: &[u8], becomes: Option<Rc<Statement>>, segment: u64) {
+        let this = self.0.get_or_insert_default();
         let name = cut(name);
-        self.count(name, becomes.as_deref());
-        self.sent.push_back(SentName { name: name.into(), becomes, segment });
+        this.count(name, becomes.as_deref());
+        this.sent.push_back(SentName { name: name.into(), becomes, segment });
     }
 
     /// The oldest change on its way has happened.
     pub fn confirm(&mut self) {
-        let Some(SentName { name, becomes, .. }) = self.sent.pop_front() else { return };
-        if let Some(old) = self.names.remove(&name) {
-            self.discount(&name, Some(&old.statement));
-        }
-        match becomes {
-            Some(statement) => {
-                self.names.insert(name, Name { statement, told_lost: false });
-            }
-            None => self.discount(&name, None),
+        if let Some(this) = &mut self.0 {
+            this.confirm();
         }
     }
 
     /// The oldest change on its way will not happen.
     pub fn revoke(&mut self) {
-        if let Some(SentName { name, becomes, .. }) = self.sent.pop_front() {
-            self.discount(&name, becomes.as_deref());
+        let Some(this) = &mut self.0 else { return };
+        if let Some(SentName { name, becomes, .. }) = this.sent.pop_front() {
+            this.discount(&name, becomes.as_deref());
         }
     }
 
     /// Forgets all names, after DEALLOCATE ALL or DISCARD ALL.
     pub fn clear(&mut self) {
-        for (name, known) in std::mem::take(&mut self.names) {
-            self.discount(&name, Some(&known.statement));
+        let Some(this) = &mut self.0 else { return };
+        for (name, known) in std::mem::take(&mut this.known) {
+            this.discount(&name, Some(&known.statement));
+        }
+        if this.sent.is_empty() {
+            self.0 = None;
         }
     }
 
     /// The client was told that a statement does not exist. Those whose text was not kept are gone indeed; others
     /// will be parsed again when they are used, unless the client makes them anew before.
     pub fn lose(&mut self, id: u64) {
-        for known in self.names.values_mut().filter(|known| known.statement.id() == id) {
-            known.told_lost = true;
-        }
-        let gone = self.names.extract_if(|_, known| known.told_lost && known.statement.is_private());
-        let lost: Vec<_> = gone.collect();
-        for (name, known) in lost {
-            self.discount(&name, Some(&known.statement));
+        if let Some(this) = &mut self.0 {
+            this.lose(id);
         }
     }
 
     /// Whether the client was told that its statement of this name does not exist.
     pub fn was_told_lost(&self, name: &[u8]) -> bool {
         let name = cut(name);
-        self.names.get(name).is_some_and(|known| known.told_lost)
-            && self.sent.iter().all(|sent| *sent.name != *name)
+        self.0.as_ref().is_some_and(|this| {
+            this.known.get(name).is_some_and(|known| known.told_lost)
+                && this.sent.iter().all(|sent| *sent.name != *name)
+        })
     }
 
     /// Whether a name stands for a statement whose text was not kept, or may do so soon.
     pub const fn names_private(&self) -> bool {
-        self.private > 0
+        matches!(&self.0, Some(this) if this.private > 0)
+    }
+
+    /// Whether no change is on its way.
+    pub fn is_settled(&self) -> bool {
+        self.0.as_ref().is_none_or(|this| this.sent.is_empty())
     }
 
     /// Names in use.
     pub fn len(&self) -> usize {
-        self.names.len()
+        self.0.as_ref().map_or(0, |this| this.known.len())
     }
 
     /// Whether no name is in use.
     pub fn is_empty(&self) -> bool {
-        self.names.is_empty()
+        self.len() == 0
     }
 
     /// Why no further name may be made, if none may. `text` is the length of what it would stand for.
     pub fn limit(&self, name: &[u8], text: usize) -> Option<&'static str> {
-        if self.names.len() + self.sent.len() >= MAX_CLIENT_STATEMENTS {
+        let (count, bytes) =
+            self.0.as_ref().map_or((0, 0), |this| (this.known.len() + this.sent.len(), this.bytes));
+        if count >= MAX_CLIENT_STATEMENTS {
             return Some("too many prepared statements");
         }
-        let bytes = self.bytes + cost(cut(name), text);
+        let bytes = bytes + cost(cut(name), text);
         (bytes > MAX_CLIENT_STATEMENT_BYTES).then_some("prepared statements are too large in total")
+    }
+}
+
+impl Names {
+    fn confirm(&mut self) {
+        let Some(SentName { name, becomes, .. }) = self.sent.pop_front() else { return };
+        if let Some(old) = self.known.remove(&name) {
+            self.discount(&name, Some(&old.statement));
+        }
+        match becomes {
+            Some(statement) => {
+                self.known.insert(name, Name { statement, told_lost: false });
+            }
+            None => self.discount(&name, None),
+        }
+    }
+
+    fn lose(&mut self, id: u64) {
+        for known in self.known.values_mut().filter(|known| known.statement.id() == id) {
+            known.told_lost = true;
+        }
+        let gone = self.known.extract_if(|_, known| known.told_lost && known.statement.is_private());
+        let lost: Vec<_> = gone.collect();
+        for (name, known) in lost {
+            self.discount(&name, Some(&known.statement));
+        }
     }
 
     fn count(&mut self, name: &[u8], becomes: Option<&Statement>) {

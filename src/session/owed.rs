@@ -117,28 +117,28 @@ impl CopyState {
     }
 }
 
-/// Types of messages that pass without being judged.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct PlainParts {
-    pub(super) rows: bool,
-    pub(super) results: bool,
-    pub(super) data: bool,
+/// Which messages pass without being judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlainParts {
+    /// None.
+    None,
+    /// Rows.
+    Rows,
+    /// Rows, their descriptions, command completions: a simple query outside COPY.
+    Results,
+    /// Rows and the data of COPY OUT.
+    Data,
 }
 
 impl PlainParts {
-    /// Whether a message of this type passes. Command completions count only outside COPY.
+    /// Whether a message of this type passes.
     pub const fn has(self, tag: u8) -> bool {
         match tag {
-            b'D' => self.rows,
-            b'T' | b'C' => self.results,
-            b'd' => self.data,
+            b'D' => !matches!(self, Self::None),
+            b'T' | b'C' => matches!(self, Self::Results),
+            b'd' => matches!(self, Self::Data),
             _ => false,
         }
-    }
-
-    /// Whether nothing passes.
-    pub const fn is_empty(self) -> bool {
-        !(self.rows || self.data)
     }
 }
 

@@ -3,6 +3,8 @@
 //! Only what PostgreSQL reports with ParameterStatus can be followed: the report is the proof that a value is in
 //! force. Values are bytes as the server spelled them.
 
+use std::rc::Rc;
+
 /// Followed for every client, in the order of the welcome.
 const BUILT_IN: [&str; 7] = [
     "client_encoding", // first: it decides how the others are read
@@ -55,30 +57,60 @@ impl TrackedNames {
 }
 
 /// The value of each followed parameter; `None` where the server does not report it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ParamSet(Vec<Option<Box<[u8]>>>);
+///
+/// Clones share the values until one of them changes. Most clients of a pool, and its servers, have the same ones.
+#[derive(Debug, Clone, Default)]
+pub struct ParamSet(Option<Rc<Values>>);
+
+type Values = Vec<Option<Rc<[u8]>>>;
 
 impl ParamSet {
     /// The value at an index.
     pub fn value(&self, index: usize) -> Option<&[u8]> {
-        self.0.get(index)?.as_deref()
+        self.values().get(index)?.as_deref()
     }
 
-    /// Sets the value at an index; keeps the allocation when nothing changes.
+    /// Sets the value at an index. When nothing changes, what was shared stays so.
     pub fn set(&mut self, index: usize, value: &[u8]) {
-        if self.0.len() <= index {
-            self.0.resize(index + 1, None);
+        if self.value(index) == Some(value) {
+            return;
         }
-        if let Some(slot) = self.0.get_mut(index)
-            && slot.as_deref() != Some(value)
-        {
+        let values = Rc::make_mut(self.0.get_or_insert_default());
+        if values.len() <= index {
+            values.resize(index + 1, None);
+        }
+        if let Some(slot) = values.get_mut(index) {
             *slot = Some(value.into());
         }
     }
 
+    /// Shares the values of `other` if they are the same.
+    pub fn share(&mut self, other: &Self) {
+        if self == other {
+            self.clone_from(other);
+        }
+    }
+
+    /// Whether both are one: then they are equal, which costs nothing to see.
+    pub fn is_shared_with(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Some(one), Some(another)) => Rc::ptr_eq(one, another),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        }
+    }
+
+    fn values(&self) -> &[Option<Rc<[u8]>>] {
+        self.0.as_ref().map_or(&[], |values| values.as_slice())
+    }
+
     /// Takes over the values that `self` does not have.
     pub fn fill_from(&mut self, other: &Self) {
-        for (index, value) in other.0.iter().enumerate() {
+        if self.0.is_none() {
+            self.clone_from(other);
+            return;
+        }
+        for (index, value) in other.values().iter().enumerate() {
             if let Some(value) = value
                 && self.value(index).is_none()
             {
@@ -89,12 +121,21 @@ impl ParamSet {
 
     /// Indexes and values that a server with `in_force` must be told before it may work for `self`.
     pub fn differing<'a>(&'a self, in_force: &'a Self) -> impl Iterator<Item = (usize, &'a [u8])> {
-        self.0.iter().enumerate().filter_map(move |(index, wanted)| {
+        let wanted = if self.is_shared_with(in_force) { &[] } else { self.values() };
+        wanted.iter().enumerate().filter_map(move |(index, wanted)| {
             let wanted = wanted.as_deref()?;
             (in_force.value(index)? != wanted).then_some((index, wanted))
         })
     }
 }
+
+impl PartialEq for ParamSet {
+    fn eq(&self, other: &Self) -> bool {
+        self.is_shared_with(other) || self.values() == other.values()
+    }
+}
+
+impl Eq for ParamSet {}
 
 /// The statement that puts `count` parameters in force, names and values bound (S34).
 pub(super) fn set_config_sql(count: usize) -> String {
@@ -139,6 +180,14 @@ mod tests {
         let mut welcome = ParamSet::default();
         welcome.fill_from(&client);
         assert_eq!(welcome, client);
+        assert!(welcome.is_shared_with(&client), "all of them are the other's");
+        welcome.set(path, b"evil");
+        assert!(welcome.is_shared_with(&client), "nothing has changed");
+        welcome.set(path, b"own");
+        assert_eq!((client.value(path), welcome.value(path)), (Some(&b"evil"[..]), Some(&b"own"[..])));
+        welcome.set(path, b"evil");
+        welcome.share(&client);
+        assert!(welcome.is_shared_with(&client), "the same again");
         assert_eq!(
             set_config_sql(2),
             "SELECT pg_catalog.set_config($1,$2,false),pg_catalog.set_config($3,$4,false)"

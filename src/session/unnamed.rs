@@ -23,10 +23,18 @@ pub struct Unnamed {
     pinned: bool,
 }
 
+/// A statement's text.
 #[derive(Debug)]
-struct Text {
+pub(super) struct Text {
     id: u64,
     rest: Vec<u8>,
+}
+
+/// Memory that is lent to whichever client is at work; no list or buffer in it holds anything.
+#[derive(Debug, Default)]
+pub(super) struct Spare {
+    sent: VecDeque<Sent>,
+    text: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -107,6 +115,43 @@ impl Unnamed {
         if let Some(Change::Parse(text, _)) = self.take_oldest() {
             self.keep_spare(text.rest);
         }
+    }
+
+    /// A client's statement as it was kept by [`Unnamed::into_text`].
+    pub(super) fn of(text: Option<Text>) -> Self {
+        Self { current: text, ..Self::default() }
+    }
+
+    /// What is to be kept of a statement that nothing happens to, and is not pinned.
+    pub(super) fn into_text(self) -> Option<Text> {
+        self.current
+    }
+
+    /// Whether nothing is on its way, and any server can run it.
+    pub fn is_settled(&self) -> bool {
+        self.sent.is_empty() && !self.pinned
+    }
+
+    /// Borrows memory, so that none need be asked for.
+    pub(super) fn borrow_spare(&mut self, spare: Spare) {
+        if self.sent.capacity() == 0 {
+            self.sent = spare.sent;
+        }
+        if self.spare.capacity() == 0 {
+            self.spare = spare.text;
+        }
+    }
+
+    /// Gives back what is not in use.
+    pub(super) fn return_spare(&mut self) -> Spare {
+        /// Changes on their way whose memory is worth keeping.
+        const MAX_SENT: usize = 64;
+        if !self.sent.is_empty() {
+            return Spare::default();
+        }
+        let mut sent = std::mem::take(&mut self.sent);
+        sent.shrink_to(MAX_SENT);
+        Spare { sent, text: std::mem::take(&mut self.spare) }
     }
 
     /// Whether as much text is on its way as one client may leave unanswered.

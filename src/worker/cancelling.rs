@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::inbox::{ToWorker, oneshot};
 use super::state::Worker;
+use crate::client::Pause;
 use crate::net::{clock, rt};
 use crate::server::{Home, ServerEntry, cancel_server};
 
@@ -30,8 +31,7 @@ impl Worker {
     /// Cancels what the client with this key waits for or runs; a client that does neither is left alone. While its
     /// server runs messages of our own ahead of its request, the cancel waits for that request (F39).
     pub(super) fn cancel(self: &Rc<Self>, process_id: i32, secret: i32, done: oneshot::Sender<()>) {
-        let id = self.keys.borrow().get(&(process_id, secret)).copied();
-        let client = id.and_then(|id| self.clients.borrow().get(&id).cloned());
+        let client = self.clients.borrow().get(&process_id).filter(|client| client.key.1 == secret).cloned();
         let Some((client, home)) = client.and_then(|client| client.home.clone().map(|home| (client, home)))
         else {
             return;
@@ -40,7 +40,7 @@ impl Worker {
             home.pool.cancel_waiter(waiter);
         } else if let Some(server) = client.cancelable_server() {
             begin_cancel(&home, &server, done);
-        } else if client.preparing_since.get().is_some() {
+        } else if client.paused_since(Pause::Preparing).is_some() {
             client.hold_cancel(Box::new(move |server| begin_cancel(&home, server, done)));
         }
     }

@@ -112,7 +112,7 @@ fn watch(
     (scratch, ahead): (&mut Scratch, &mut Vec<u8>),
 ) -> Result<(), Unserved> {
     entry.listen(cx.waker());
-    if let Some(order) = entry.order.take() {
+    if let Some(order) = entry.take_order(|_| true) {
         return Err(Unserved::Ordered(order));
     }
     while ahead.len() < READ_AHEAD {

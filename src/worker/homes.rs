@@ -32,6 +32,7 @@ impl Worker {
             catalog: RefCell::default(),
             counters: RefCell::default(),
             welcome: RefCell::default(),
+            usual: RefCell::default(),
             plan: RefCell::new(self.plan_of(&config, entry, &key, None)),
             settings: RefCell::new(Rc::new(settings_of(&config, entry, server_user))),
             names: Rc::clone(&self.names),
@@ -127,7 +128,7 @@ impl Worker {
             class: Some(ErrorClass::Admin),
             at_transaction_end: false,
         };
-        self.end_clients(&order, |client| client.database == *key.database);
+        self.end_clients(&order, |client| client.database() == &*key.database);
         home.pool.close(PoolEnd::Removed, now);
         self.homes.borrow_mut().remove(&key);
         self.leaving.borrow_mut().push(Rc::clone(home));

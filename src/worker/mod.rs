@@ -88,7 +88,6 @@ pub fn start(
                 tls: RefCell::new(tls),
                 homes: RefCell::new(HashMap::new()),
                 clients: RefCell::new(HashMap::new()),
-                keys: RefCell::new(HashMap::new()),
                 scratch: Rc::default(),
                 door: Door::new(gatehouse),
                 verifiers: RefCell::default(),

@@ -64,7 +64,7 @@ impl Worker {
             }
             ToWorker::Kill(database, done) => self.kill(database, done),
             ToWorker::KillClient(id, reply) => {
-                let client = self.clients.borrow().get(&id).cloned();
+                let client = self.client(id);
                 let _ = reply.send(client.is_some());
                 if let Some(client) = client {
                     client.end(admin_order("admin forced disconnect"));
@@ -138,7 +138,7 @@ impl Worker {
         }
         let order = admin_order("database removed");
         self.end_clients(&order, |client| {
-            client.home.is_some() && database.as_deref().is_none_or(|name| client.database == name)
+            client.home.is_some() && database.as_deref().is_none_or(|name| client.database() == name)
         });
         self.answer_when(database, done, |home| home.pool.is_drained());
     }
@@ -165,7 +165,7 @@ impl Worker {
                 let text = "terminating connection due to administrator command";
                 let tell = Some(PgError::fatal(SqlState::ADMIN_SHUTDOWN, text));
                 let order = EndOrder { tell, class: None, at_transaction_end: true };
-                self.end_clients(&order, |client| client.home.is_some() && client.order.borrow().is_none());
+                self.end_clients(&order, |client| client.home.is_some() && !client.is_ordered());
             }
             Drain::Servers => {
                 for home in self.homes_of(None) {

@@ -5,21 +5,23 @@ use std::time::Instant;
 use super::state::Worker;
 use crate::client::{ClientEntry, ClientState};
 use crate::metrics::{ConnKind, ConnSnapshot, PoolSnapshot, WorkerSnapshot};
-use crate::net::clock;
+use crate::net::{Endpoint, clock};
 use crate::server::{Home, ServerEntry, open_for};
+use crate::session::TrackedNames;
 
 impl Worker {
     pub(super) fn snapshot(&self) -> WorkerSnapshot {
         let now = clock::now();
         let homes = self.homes_of(None);
         let clients = self.clients.borrow();
+        let listen_port = self.config.borrow().process.listen_port;
         WorkerSnapshot {
             worker: self.index,
             pools: homes
                 .iter()
                 .map(|home| pool_row(home, clients.values().map(AsRef::as_ref), now))
                 .collect(),
-            clients: clients.values().map(|client| client_row(client, now)).collect(),
+            clients: clients.values().map(|client| client_row(client, listen_port, now)).collect(),
             servers: homes.iter().flat_map(|home| server_rows(home, now)).collect(),
             clients_in_login: self.door.logins(),
             failed_logins: self.failed_logins.get(),
@@ -61,27 +63,37 @@ fn pool_row<'a>(home: &Home, clients: impl Iterator<Item = &'a ClientEntry>, now
     }
 }
 
-fn client_row(client: &ClientEntry, now: Instant) -> ConnSnapshot {
+fn client_row(client: &ClientEntry, listen_port: u16, now: Instant) -> ConnSnapshot {
+    let (peer, local) = (client.ends.peer(), client.ends.local());
+    let remote_pid = match &peer {
+        Endpoint::Unix { peer_pid, .. } => peer_pid.unwrap_or(0),
+        Endpoint::Tcp(_) => 0,
+    };
     ConnSnapshot {
         kind: ConnKind::Client,
         id: client.id,
-        user: client.user.clone(),
-        database: client.database.clone(),
+        user: client.user.to_string(),
+        database: client.database().to_owned(),
         state: client.state.get().as_str(),
-        addr: client.addr.0.clone(),
-        port: client.addr.1,
-        local_addr: client.addr.2.clone(),
-        local_port: client.addr.3,
-        connected_at: client.connected_at,
-        request_at: client.request_at.get(),
+        addr: peer.addr_text(),
+        port: peer.port(listen_port),
+        local_addr: local.addr_text(),
+        local_port: local.port(listen_port),
+        connected_at: client.connected_at.into(),
+        request_at: client.request_at.get().into(),
         wait: open_for(client.request_since.get(), now),
-        close_needed: client.order.borrow().is_some(),
-        link: client.server.borrow().as_ref().map(|server| server.id),
-        remote_pid: client.peer_pid,
-        tls: client.tls.clone(),
-        application_name: client.application_name.borrow().clone(),
-        prepared_statements: client.statements.get(),
+        close_needed: client.is_ordered(),
+        link: client.server.get().map(|server| server.id),
+        remote_pid,
+        tls: client.tls.map(|tls| tls.to_string()).unwrap_or_default(),
+        application_name: application_name(client),
+        prepared_statements: client.statements.get() as usize,
     }
+}
+
+fn application_name(client: &ClientEntry) -> String {
+    let params = client.params.get();
+    String::from_utf8_lossy(params.value(TrackedNames::APPLICATION_NAME).unwrap_or_default()).into_owned()
 }
 
 fn server_rows(home: &Home, now: Instant) -> Vec<ConnSnapshot> {

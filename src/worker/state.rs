@@ -73,8 +73,8 @@ pub(super) struct Worker {
     pub(super) tls: RefCell<Arc<TlsContext>>,
     pub(super) names: Rc<TrackedNames>,
     pub(super) homes: RefCell<HashMap<PoolKey, Rc<Home>>>,
-    pub(super) clients: RefCell<HashMap<u64, Rc<ClientEntry>>>,
-    pub(super) keys: RefCell<HashMap<(i32, i32), u64>>,
+    /// By the first half of their cancel keys.
+    pub(super) clients: RefCell<HashMap<i32, Rc<ClientEntry>>>,
     pub(super) scratch: Rc<RefCell<Scratch>>,
     pub(super) door: Door,
     pub(super) verifiers: RefCell<VerifierCache>,
@@ -127,7 +127,7 @@ impl Worker {
         usize::try_from(hasher.finish() % workers).unwrap_or(0)
     }
 
-    /// A cancel key that no client of this worker has: random, the pid positive and not zero, its low byte the
+    /// A cancel key, whose first half no other client of this worker has: random, the pid positive and not zero, its low byte the
     /// number of this worker (S37).
     pub(super) fn fresh_key(&self) -> Result<(i32, i32), EntropyError> {
         loop {
@@ -135,10 +135,15 @@ impl Worker {
             let low = u32::try_from(self.index & 0xff).unwrap_or(0);
             let process_id = i32::try_from((high & 0x7fff_ff00) | low).unwrap_or(0);
             let key = (process_id, i32::from_be_bytes(secret.to_be_bytes()));
-            if process_id > 0xff && !self.keys.borrow().contains_key(&key) {
+            if process_id > 0xff && !self.clients.borrow().contains_key(&process_id) {
                 return Ok(key);
             }
         }
+    }
+
+    /// The client with this number.
+    pub(super) fn client(&self, id: u64) -> Option<Rc<ClientEntry>> {
+        self.clients.borrow().values().find(|client| client.id == id).cloned()
     }
 
     /// The worker that gave out a key.

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::state::{Standing, Worker};
-use crate::client::{ClientEntry, EndOrder};
+use crate::client::{ClientEntry, EndOrder, Pause};
 use crate::metrics::ErrorClass;
 use crate::net::{clock, rt};
 use crate::proto::{PgError, SqlState};
@@ -49,7 +49,7 @@ impl Worker {
             } else if query_overdue(&client, &settings, now)
                 && let Some(server) = client.cancelable_server()
             {
-                client.cancelled_request.set(client.request_since.get());
+                client.overran.set(true);
                 home.counters.borrow_mut().error(ErrorClass::Timeout);
                 rt::spawn_local("cancel", cancel_server(&home, &server));
             }
@@ -64,9 +64,7 @@ fn passed(since: Option<Instant>, limit: Option<Duration>, now: Instant) -> bool
 /// A query that has run too long and has not been cancelled for it yet: the server cancels it, the session lives.
 fn query_overdue(client: &ClientEntry, settings: &HomeSettings, now: Instant) -> bool {
     let since = client.request_since.get();
-    client.running.get()
-        && client.cancelled_request.get() != since
-        && passed(since, settings.query_timeout, now)
+    client.running.get() && !client.overran.get() && passed(since, settings.query_timeout, now)
 }
 
 fn overdue(client: &ClientEntry, settings: &HomeSettings, now: Instant) -> Option<EndOrder> {
@@ -74,19 +72,17 @@ fn overdue(client: &ClientEntry, settings: &HomeSettings, now: Instant) -> Optio
         let tell = Some(PgError::fatal(code, text));
         Some(EndOrder { tell, class: Some(ErrorClass::Timeout), at_transaction_end: false })
     };
-    if passed(client.idle_in_xact_since.get(), settings.idle_transaction_timeout, now) {
+    if passed(client.paused_since(Pause::IdleInTransaction), settings.idle_transaction_timeout, now) {
         return fatal(SqlState::IDLE_IN_TRANSACTION_TIMEOUT, "idle transaction timeout");
     }
-    if passed(client.idle_since.get(), settings.client_idle_timeout, now) {
+    if passed(client.paused_since(Pause::Idle), settings.client_idle_timeout, now) {
         return fatal(SqlState::IDLE_SESSION_TIMEOUT, "client_idle_timeout");
     }
-    if passed(client.preparing_since.get(), Some(PREPARE_TIME), now) {
+    if passed(client.paused_since(Pause::Preparing), Some(PREPARE_TIME), now) {
         return fatal(SqlState::CONNECTION_FAILURE, "the database server does not answer");
     }
     let grace = settings.query_timeout.map(|limit| limit + CANCEL_GRACE);
-    let ignored_cancel = client.cancelled_request.get().is_some()
-        && client.cancelled_request.get() == client.request_since.get()
-        && passed(client.request_since.get(), grace, now);
+    let ignored_cancel = client.overran.get() && passed(client.request_since.get(), grace, now);
     if ignored_cancel {
         return fatal(SqlState::QUERY_CANCELED, "query timeout");
     }

@@ -12,15 +12,16 @@ const GOODBYE_TIME: Duration = Duration::from_secs(2);
 
 /// The client's own startup values over what the servers of the pool report.
 pub(super) fn client_params(home: &Home, startup: &[(String, String)]) -> ParamSet {
-    let mut params = ParamSet::default();
+    let welcome = home.welcome.borrow();
+    let mut params = welcome.as_ref().map(|welcome| welcome.followed.clone()).unwrap_or_default();
     for (name, value) in startup {
         if let Some(index) = home.names.index(name.as_bytes()) {
             params.set(index, value.as_bytes());
         }
     }
-    if let Some(welcome) = &*home.welcome.borrow() {
-        params.fill_from(&welcome.followed);
-    }
+    let mut usual = home.usual.borrow_mut();
+    params.share(&usual);
+    usual.clone_from(&params);
     params
 }
 

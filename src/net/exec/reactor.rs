@@ -53,28 +53,37 @@ pub(super) enum Side {
     Write,
 }
 
+/// What is known of one side.
 #[derive(Debug, Default)]
-struct Half {
+struct Mark {
     ready: bool,
     ended: bool,
-    waiting: Option<Waker>,
 }
 
+/// Marks and waiters apart, so that the four flags share one word.
 #[derive(Debug, Default)]
 struct Source {
     generation: u32,
     watches_write: bool,
-    read: Half,
-    write: Half,
+    read: Mark,
+    write: Mark,
+    reader: Option<Waker>,
+    writer: Option<Waker>,
 }
 
 impl Source {
-    const fn half(&mut self, side: Side) -> &mut Half {
+    const fn half(&mut self, side: Side) -> Half<'_> {
         match side {
-            Side::Read => &mut self.read,
-            Side::Write => &mut self.write,
+            Side::Read => Half { mark: &mut self.read, waiting: &mut self.reader },
+            Side::Write => Half { mark: &mut self.write, waiting: &mut self.writer },
         }
     }
+}
+
+/// One side of a socket.
+struct Half<'a> {
+    mark: &'a mut Mark,
+    waiting: &'a mut Option<Waker>,
 }
 
 /// What a socket may be taken for when it is registered.
@@ -149,8 +158,8 @@ impl Reactor {
         let waiting = {
             let mut sources = self.sources.borrow_mut();
             let Some(half) = at(&mut sources, id).map(|source| source.half(side)) else { return };
-            half.ready = true;
-            half.ended |= ended;
+            half.mark.ready = true;
+            half.mark.ended |= ended;
             half.waiting.take()
         };
         let Some(waker) = waiting else { return };
@@ -159,7 +168,7 @@ impl Reactor {
         let mut sources = self.sources.borrow_mut();
         let Some(half) = at(&mut sources, id).map(|source| source.half(side)) else { return };
         if half.waiting.is_none() {
-            half.waiting = Some(waker);
+            *half.waiting = Some(waker);
         }
     }
 
@@ -216,7 +225,7 @@ impl Reactor {
             let Some(half) = at(&mut sources, id).map(|source| source.half(side)) else {
                 return Poll::Ready(());
             };
-            if half.ready {
+            if half.mark.ready {
                 return Poll::Ready(());
             }
             if half.waiting.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
@@ -230,14 +239,14 @@ impl Reactor {
 
     /// Whether an event has told the end.
     pub(super) fn has_ended(&self, id: SourceId, side: Side) -> bool {
-        at(&mut self.sources.borrow_mut(), id).is_none_or(|source| source.half(side).ended)
+        at(&mut self.sources.borrow_mut(), id).is_none_or(|source| source.half(side).mark.ended)
     }
 
     /// Whether nothing is ready and this task is the one to be woken.
     pub(super) fn awaits(&self, id: SourceId, side: Side, cx: &Context<'_>) -> bool {
         let mut sources = self.sources.borrow_mut();
         at(&mut sources, id).map(|source| source.half(side)).is_some_and(|half| {
-            !half.ready && half.waiting.as_ref().is_some_and(|known| known.will_wake(cx.waker()))
+            !half.mark.ready && half.waiting.as_ref().is_some_and(|known| known.will_wake(cx.waker()))
         })
     }
 
@@ -245,7 +254,7 @@ impl Reactor {
     pub(super) fn short(&self, id: SourceId, side: Side) {
         let mut sources = self.sources.borrow_mut();
         if let Some(half) = at(&mut sources, id).map(|source| source.half(side)) {
-            half.ready = half.ended;
+            half.mark.ready = half.mark.ended;
         }
     }
 
@@ -253,7 +262,7 @@ impl Reactor {
     pub(super) fn empty(&self, id: SourceId, side: Side) {
         let mut sources = self.sources.borrow_mut();
         if let Some(half) = at(&mut sources, id).map(|source| source.half(side)) {
-            (half.ready, half.ended) = (false, false);
+            (half.mark.ready, half.mark.ended) = (false, false);
         }
     }
 

@@ -1,0 +1,62 @@
+//! What a conversation is while nothing happens in it.
+//!
+//! Owns: which parts of a [`Session`] outlive its requests. Clients that are idle are many, so these are few.
+
+use super::conversation::{Gate, Rules, Session};
+use super::names::ClientStatements;
+use super::params::ParamSet;
+use super::unnamed::Text;
+use super::unnamed::Unnamed;
+use crate::proto::TxStatus;
+
+/// A conversation at rest, to be gone on with at any time.
+#[derive(Debug)]
+pub struct Rested {
+    rules: Rules,
+    params: ParamSet,
+    names: ClientStatements,
+    unnamed: Option<Text>,
+}
+
+impl Session {
+    /// Whether nothing is under way in either direction and no server is held: whether [`Session::rest`] loses
+    /// nothing. To be asked without a link only.
+    pub fn can_rest(&self) -> bool {
+        self.inflight.at_rest(TxStatus::Idle)
+            && self.tx == TxStatus::Idle
+            && self.gate == Gate::Open
+            && self.from_client.left == 0
+            && self.from_server.left == 0
+            && self.request_since.is_none()
+            && self.xact_since.is_none()
+            && self.names.is_settled()
+            && self.unnamed.is_settled()
+    }
+
+    /// Keeps what outlives a request. What was counted must have been taken before.
+    pub fn rest(self) -> Rested {
+        let Self { rules, params, names, unnamed, .. } = self;
+        Rested { rules, params, names, unnamed: unnamed.into_text() }
+    }
+}
+
+impl Rested {
+    /// Goes on. Segments are counted anew: nothing remembers the earlier ones.
+    pub fn resume(self) -> Session {
+        let Self { rules, params, names, unnamed } = self;
+        let mut session = Session::new(rules, params);
+        session.names = names;
+        session.unnamed = Unnamed::of(unnamed);
+        session
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn little_is_kept_of_an_idle_client() {
+        assert!(size_of::<Rested>() <= 64);
+    }
+}
