@@ -64,6 +64,12 @@ fn t44_f42_a_wrong_key_has_no_effect_and_costs_no_server_connection() {
     for short in [&right[..4], &right[..0]] {
         cancel(&pooler.target().addr(), short);
     }
+    // B16b. Keys of workers that do not exist: they were held until cancel_wait_timeout.
+    let start = Instant::now();
+    for process_id in [1234_u32, 0x7fff_ffff, u32::MAX] {
+        cancel(&pooler.target().addr(), &[process_id.to_be_bytes(), [7; 4]].concat());
+    }
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     assert_eq!(brief(&raw.until_ready()), "T D C Z(I)");
     assert_eq!(pooler.show("SERVERS").len(), 1);
 }

@@ -218,6 +218,21 @@ fn f20_r69_a_message_cut_short_anywhere_never_runs() {
     cluster.at_rest();
 }
 
+/// Seen: the Sync that ended its batch for it also committed it.
+#[test]
+fn r11_r69_a_client_that_leaves_before_its_sync_has_committed_nothing() {
+    let (cluster, pooler) = pair(1);
+    for how in 0..3 {
+        let mut raw = Raw::login(&pooler.target());
+        raw.send(&[msg::run("insert into t values ('unsynced')", &[]), msg::flush()].concat());
+        raw.until(b'C');
+        leave(raw, how);
+        assert_eq!(Raw::login(&pooler.target()).value("select count(*) from t"), "0", "way {how}");
+    }
+    assert_eq!(pooler.show("SERVERS").len(), 1, "one server did it all");
+    cluster.at_rest();
+}
+
 #[test]
 fn f16_f21_a_client_that_leaves_idle_or_queued_is_forgotten_at_once() {
     let (_cluster, pooler) = pair(1);

@@ -173,9 +173,9 @@ pub fn put_unsupported_major(out: &mut Vec<u8>, major: u16, minor: u16) {
     let text =
         format!("unsupported frontend protocol {major}.{minor}: server supports 3.0 to 3.{NEWEST_MINOR}");
     if major < 3 {
+        // These clients show the text as it comes: severity and line feed belong to it.
         out.push(b'E');
-        out.extend(text.as_bytes());
-        out.push(0);
+        out.extend(format!("FATAL:  {text}\n\0").as_bytes());
     } else {
         PgError::fatal(SqlState::FEATURE_NOT_SUPPORTED, text).put(out);
     }

@@ -50,6 +50,11 @@ impl Session {
         }
         if self.inflight.is_batch_open() || self.inflight.is_skipping() {
             let cancel = !self.inflight.is_empty();
+            if !self.inflight.is_skipping() {
+                // Behind a healthy batch the Sync alone would commit what its client never did (R69).
+                to_server.own(|out| put_query(out, "ROLLBACK"));
+                self.inflight.owe(Kind::Query, Why::Own);
+            }
             self.own_sync(to_server);
             return Leave::Drain { cancel };
         }

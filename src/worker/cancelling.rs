@@ -23,6 +23,8 @@ impl Worker {
             self.cancel(process_id, secret, done);
         } else if let Some(inbox) = self.shared.inboxes.get(owner) {
             let _ = inbox.send(ToWorker::Cancel { process_id, secret, done }).await;
+        } else {
+            return; // made up: no worker gives out such keys
         }
         let limit = self.config.borrow().pacing.cancel_wait_timeout.unwrap_or(LONGEST_WAIT);
         let _ = rt::timeout_at(clock::now() + limit, finished).await;

@@ -13,9 +13,9 @@ use crate::client::{ClientEntry, EndOrder, Scratch};
 use crate::metrics::ErrorClass;
 use crate::net::{Stream, clock, rt};
 use crate::pool::{Checkout, CheckoutError, Lease};
-use crate::proto::PgError;
+use crate::proto::{PgError, SqlState};
 use crate::server::{Home, ServerConn};
-use crate::session::{ParamSet, Session};
+use crate::session::{ParamSet, Session, TrackedNames};
 
 /// Bytes read ahead from a client that has not been welcomed yet; those that begin talking so early say little.
 const READ_AHEAD: usize = 16 * 1024;
@@ -29,6 +29,8 @@ pub(super) enum Unserved {
     Gone,
     /// The worker ordered it.
     Ordered(EndOrder),
+    /// It asks for a startup value that no server could be given.
+    Unfollowable(PgError),
 }
 
 impl Unserved {
@@ -38,13 +40,14 @@ impl Unserved {
             Self::Pool(error) => Some(error.for_client().into_fatal()),
             Self::Gone => None,
             Self::Ordered(order) => order.tell.clone(),
+            Self::Unfollowable(error) => Some(error.clone()),
         }
     }
 
     /// How the end is counted.
     pub(super) fn class(&self) -> Option<ErrorClass> {
         match self {
-            Self::Pool(_) => Some(ErrorClass::Login),
+            Self::Pool(_) | Self::Unfollowable(_) => Some(ErrorClass::Login),
             Self::Gone => None,
             Self::Ordered(order) => order.class,
         }
@@ -57,6 +60,7 @@ impl fmt::Display for Unserved {
             Self::Pool(error) => write!(f, "{error}"),
             Self::Gone => f.write_str("client unexpected eof"),
             Self::Ordered(order) => f.write_str(order.tell.as_ref().map_or("ended", |error| &error.message)),
+            Self::Unfollowable(error) => f.write_str(&error.message),
         }
     }
 }
@@ -126,6 +130,35 @@ fn watch(
     if stream.has_hung_up() { Err(Unserved::Gone) } else { Ok(()) }
 }
 
+/// Refuses a startup value that this pool's servers do not report, as `search_path` before PostgreSQL 18: it could not
+/// be put in force, and a client must not run with another one unawares. `application_name` changes no answer.
+///
+/// # Errors
+/// Unless the settings say that the parameter may be dropped.
+pub(super) fn refuse_unfollowable(
+    home: &Home,
+    startup: &[(String, String)],
+    ignored: &[String],
+) -> Result<(), Unserved> {
+    let welcome = home.welcome.borrow();
+    let unreported = |name: &str| {
+        let index = home.names.index(name.as_bytes());
+        let known =
+            welcome.as_ref().zip(index).is_some_and(|(welcome, at)| welcome.followed.value(at).is_some());
+        !known && index != Some(TrackedNames::APPLICATION_NAME)
+    };
+    let may_be_dropped = |name: &str| ignored.iter().any(|ignored| ignored.eq_ignore_ascii_case(name));
+    match startup.iter().find(|(name, _)| unreported(name) && !may_be_dropped(name)) {
+        None => Ok(()),
+        Some((name, _)) => {
+            let text = format!("unsupported startup parameter: {name}");
+            let detail = "The server does not report this parameter, so its value cannot follow a client.";
+            let error = PgError::fatal(SqlState::FEATURE_NOT_SUPPORTED, text).with_detail(detail);
+            Err(Unserved::Unfollowable(error))
+        }
+    }
+}
+
 /// The server was only to be seen: it goes to whoever has work for it.
 fn give_on(home: &Home, mut lease: Lease<ServerConn>) {
     let session = Session::new(home.settings.borrow().rules, ParamSet::default());
@@ -141,7 +174,8 @@ mod tests {
 
     use super::*;
     use crate::client::test_entry;
-    use crate::proto::SqlState;
+    use crate::proto::Severity;
+    use crate::server::Welcome;
     use crate::server::test_home::Bench;
     use crate::server::test_net::{DropAfter, read_some, soon, tcp_pair};
 
@@ -185,6 +219,25 @@ mod tests {
         let wait = first_server(&bench.home, &mut ours, &entry, &scratch, None);
         let (outcome, ()) = soon(async { join!(wait, order) }).await;
         assert_eq!(outcome.unwrap_err().for_client(), tell);
+    }
+
+    /// Seen: with `search_path` in its startup packet a client of PostgreSQL 15 ran in the default schema.
+    #[tokio::test]
+    async fn t11_a_startup_value_that_no_server_reports_is_refused_rather_than_lost() {
+        let bench = Bench::new();
+        let mut followed = ParamSet::default();
+        followed.set(bench.home.names.index(b"TimeZone").unwrap(), b"UTC");
+        bench.home.welcome.replace(Some(Rc::new(Welcome { reported: Vec::new(), followed })));
+        let ask = |name: &str, ignored: &[String]| {
+            refuse_unfollowable(&bench.home, &[(name.into(), "x".into())], ignored)
+        };
+        for fine in ["TimeZone", "application_name"] {
+            assert!(ask(fine, &[]).is_ok(), "{fine}");
+        }
+        assert!(ask("search_path", &["SEARCH_PATH".into()]).is_ok(), "the settings let it be dropped");
+        let error = ask("search_path", &[]).unwrap_err().for_client().unwrap();
+        assert_eq!(error.message, "unsupported startup parameter: search_path");
+        assert_eq!((error.code, error.severity), (SqlState::FEATURE_NOT_SUPPORTED, Severity::Fatal));
     }
 
     #[tokio::test]

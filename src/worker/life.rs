@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::{Instant, SystemTime};
 
-use super::first::first_server;
+use super::first::{first_server, refuse_unfollowable};
 use super::homes::server_user;
 use super::inbox::{Arrival, Migrant, ToWorker};
 use super::state::{ProcessCount, Standing, Worker};
@@ -248,7 +248,12 @@ impl Worker {
         let entry = Rc::clone(&books.0.entry);
         let Some(home) = entry.home.clone() else { return };
         let present = home.pool.client_present();
-        if let Err(unserved) = first_server(&home, &mut stream, &entry, &self.scratch, deadline).await {
+        let served = first_server(&home, &mut stream, &entry, &self.scratch, deadline).await;
+        let served = served.and_then(|()| {
+            let ignored = &self.config().ignore_startup_parameters;
+            refuse_unfollowable(&home, &authenticated.parameters, ignored)
+        });
+        if let Err(unserved) = served {
             tracing::info!(
                 client = entry.id,
                 user = &*entry.user,

@@ -110,7 +110,7 @@ fn b28a_r73_protocol_2_is_refused_in_its_own_format() {
     assert_eq!(packet, StartupPacket::UnsupportedMajor(2, 0));
     let mut out = Vec::new();
     put_unsupported_major(&mut out, 2, 0);
-    assert!(out.starts_with(b"Eunsupported frontend protocol 2.0") && out.ends_with(b"\0"));
+    assert!(out.starts_with(b"EFATAL:  unsupported frontend protocol 2.0") && out.ends_with(b"\n\0"));
     out.clear();
     put_unsupported_major(&mut out, 4, 1);
     assert_eq!(PgError::parse(&out[5..]).code, SqlState::FEATURE_NOT_SUPPORTED);

@@ -247,11 +247,16 @@ fn r11_each_position_has_its_way_back() {
     assert_eq!(step(&mut talk), ("Drain { cancel: false }".into(), "f".into()), "r34: never CopyDone");
     let mut talk = Talk::transaction();
     talk.client(&all(&[parse("", "select 1"), bind("")]));
-    assert_eq!(step(&mut talk), ("Drain { cancel: true }".into(), "S".into()));
+    assert_eq!(step(&mut talk), ("Drain { cancel: true }".into(), "Q S".into()), "r69: not committed");
+    talk.server(&replies("12CZZ"));
+    assert!(step(&mut talk).0.starts_with("AtRest"));
+    talk.client(&all(&[parse("", "selec"), bind("")]));
+    talk.server(&error(*b"42601"));
+    assert_eq!(step(&mut talk), ("Drain { cancel: false }".into(), "S".into()), "a Query would be skipped");
     let mut talk = Talk::transaction();
     talk.client(&all(&[parse("", "copy t to stdout"), bind(""), execute(), message(b'H', b"")]));
     talk.server(&replies("12Hd"));
-    assert_eq!(step(&mut talk), ("Drain { cancel: true }".into(), "S".into()), "what is left needs a Sync");
+    assert_eq!(step(&mut talk), ("Drain { cancel: true }".into(), "Q S".into()), "what is left needs a Sync");
     let mut talk = Talk::transaction();
     talk.client(&query("select 1")[..9]);
     assert_eq!(step(&mut talk).0, "Close", "r10: half a message");
