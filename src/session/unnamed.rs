@@ -18,7 +18,8 @@ pub struct Unnamed {
     sent: VecDeque<Sent>,
     /// Texts in `sent`, in bytes.
     sent_bytes: usize,
-    spare: Vec<u8>,
+    /// Empty buffers for texts to come.
+    spare: Vec<Vec<u8>>,
     /// The text was too large to keep, so only the server that has it can run it.
     pinned: bool,
 }
@@ -34,7 +35,7 @@ pub(super) struct Text {
 #[derive(Debug, Default)]
 pub(super) struct Spare {
     sent: VecDeque<Sent>,
-    text: Vec<u8>,
+    texts: Vec<Vec<u8>>,
 }
 
 #[derive(Debug)]
@@ -69,8 +70,7 @@ impl Unnamed {
 
     /// Notes a Parse by the client on its way. With `rest` of `None` the text was too large to keep.
     pub fn send_parse(&mut self, id: u64, rest: Option<&[u8]>, segment: u64) {
-        let mut copy = std::mem::take(&mut self.spare);
-        copy.clear();
+        let mut copy = self.spare.pop().unwrap_or_default();
         copy.extend_from_slice(rest.unwrap_or_default());
         self.sent_bytes += copy.len();
         let change = Change::Parse(Text { id, rest: copy }, rest.is_none());
@@ -138,7 +138,7 @@ impl Unnamed {
             self.sent = spare.sent;
         }
         if self.spare.capacity() == 0 {
-            self.spare = spare.text;
+            self.spare = spare.texts;
         }
     }
 
@@ -151,7 +151,7 @@ impl Unnamed {
         }
         let mut sent = std::mem::take(&mut self.sent);
         sent.shrink_to(MAX_SENT);
-        Spare { sent, text: std::mem::take(&mut self.spare) }
+        Spare { sent, texts: std::mem::take(&mut self.spare) }
     }
 
     /// Whether as much text is on its way as one client may leave unanswered.
@@ -179,11 +179,14 @@ impl Unnamed {
         }
     }
 
-    fn keep_spare(&mut self, buffer: Vec<u8>) {
-        /// A buffer up to this size saves the next Parse an allocation; a larger one only costs memory.
+    fn keep_spare(&mut self, mut buffer: Vec<u8>) {
+        /// A buffer up to this size saves a Parse to come an allocation; a larger one only costs memory.
         const MAX_SPARE: usize = 4096;
-        if buffer.capacity() <= MAX_SPARE {
-            self.spare = buffer;
+        /// Buffers kept at a time: for a pipeline of a dozen statements.
+        const MAX_SPARES: usize = 16;
+        if (1..=MAX_SPARE).contains(&buffer.capacity()) && self.spare.len() < MAX_SPARES {
+            buffer.clear();
+            self.spare.push(buffer);
         }
     }
 }
