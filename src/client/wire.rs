@@ -107,10 +107,12 @@ pub(super) fn has_unsent(stream: &Stream, unsent: &[u8]) -> bool {
 ///
 /// # Errors
 /// The socket is broken.
+#[inline]
 pub(super) fn flush(stream: &mut Stream, cx: &mut Context<'_>, unsent: &mut Vec<u8>) -> io::Result<bool> {
-    if !has_unsent(stream, unsent) {
-        return Ok(true);
-    }
+    if has_unsent(stream, unsent) { flush_waiting(stream, cx, unsent) } else { Ok(true) }
+}
+
+fn flush_waiting(stream: &mut Stream, cx: &mut Context<'_>, unsent: &mut Vec<u8>) -> io::Result<bool> {
     let mut sent = 0;
     while sent < unsent.len() {
         match stream.poll_write(cx, unsent.get(sent..).unwrap_or_default()) {

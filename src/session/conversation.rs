@@ -289,12 +289,18 @@ impl Session {
         self.nudged = false;
     }
 
-    /// Gives the replies whose turn has come and that are made here (R17).
+    /// Gives the replies whose turn has come and that are made here (R17). In the middle of a reply of the server
+    /// they wait. Asked for each message, so what is nearly always the answer comes first.
+    #[inline]
     pub(super) fn deliver_local(&mut self, to_client: &mut Outbox) {
-        // In the middle of a reply of the server they wait.
-        while self.from_server.left == 0
-            && let Some(owed) = self.inflight.take_local()
-        {
+        if self.from_server.left == 0 && self.inflight.is_local_next() {
+            self.deliver_local_replies(to_client);
+        }
+    }
+
+    #[cold]
+    fn deliver_local_replies(&mut self, to_client: &mut Outbox) {
+        while let Some(owed) = self.inflight.take_local() {
             let reply: &[u8; 5] = if owed.kind == Kind::Parse { b"1\0\0\0\x04" } else { b"3\0\0\0\x04" };
             to_client.own(|out| out.extend(reply));
             self.names.confirm();

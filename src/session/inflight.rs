@@ -176,6 +176,12 @@ impl InFlight {
         self.queue.front()
     }
 
+    /// Whether the reply at the head is to be made here.
+    #[inline]
+    pub fn is_local_next(&self) -> bool {
+        self.queue.front().is_some_and(|head| head.why.is_local())
+    }
+
     /// Takes the entry at the head if its reply is to be made here.
     pub fn take_local(&mut self) -> Option<Owed> {
         if self.head()?.why.is_local() { self.queue.pop_front() } else { None }

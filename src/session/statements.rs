@@ -5,6 +5,7 @@
 //! Sync has ended) is answered with [`Lookup::Wait`].
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 
 use super::catalog::Statement;
@@ -23,7 +24,7 @@ pub enum Lookup<T> {
 /// What one server has prepared, by statement; the least recently used beyond the limit are closed.
 #[derive(Debug, Default)]
 pub struct ServerStatements {
-    ready: HashMap<u64, Slot>,
+    ready: HashMap<u64, Slot, BuildHasherDefault<OurNumbers>>,
     parsing: VecDeque<(Rc<Statement>, u64)>,
     clock: u64,
 }
@@ -191,6 +192,28 @@ impl ServerStatements {
     /// Whether the server has none.
     pub fn is_empty(&self) -> bool {
         self.ready.is_empty()
+    }
+}
+
+/// Hashes the numbers of statements, which we give out ourselves: nobody can choose them so that they collide.
+#[derive(Debug, Default, Clone, Copy)]
+struct OurNumbers(u64);
+
+impl Hasher for OurNumbers {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(u64::from(byte));
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        /// 2^64 by the golden ratio (Knuth's multiplicative hashing): neighbours land far apart.
+        const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+        self.0 = (self.0 ^ number).wrapping_mul(SPREAD);
     }
 }
 
