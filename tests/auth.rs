@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use common::cluster::{APP, PASSWORD};
 use common::pooler::quoted;
@@ -203,4 +203,26 @@ fn r108_f26_strangers_take_no_place_of_those_who_log_in() {
     assert_eq!(inside[1].value("select 1"), "1");
     drop(inside);
     eventually("there is room again", || Raw::try_login(&Login::plain(&target)).is_ok());
+}
+
+/// Seen: the limit was taken from the user of the pool, so that it had no effect where a database has a user of its own.
+#[test]
+fn the_idle_limit_of_a_user_holds_for_who_logs_in_as_it() {
+    let cluster = Cluster::shared();
+    let secret = |text: &str| ("password", quoted(text));
+    let database = [
+        ("host", quoted("127.0.0.1")),
+        ("port", cluster.port().to_string()),
+        ("user", quoted(APP)),
+        secret(PASSWORD),
+    ];
+    let pooler = PoolerConfig::for_cluster(cluster, 1)
+        .table(&format!("databases.{APP}"), &database)
+        .table("users.hasty", &[secret("x"), ("client_idle_timeout", quoted("500ms"))])
+        .start();
+    let mut patient = Raw::login(&pooler.target());
+    let mut hasty = Raw::login(&pooler.target().with_user("hasty", "x"));
+    assert_eq!(hasty.value("select 1"), "1");
+    assert_eq!(brief(&hasty.drain(Duration::from_secs(10)).0), "E(57P05)");
+    assert_eq!(patient.value("select 1"), "1", "others have no limit");
 }

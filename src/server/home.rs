@@ -36,8 +36,6 @@ pub struct HomeSettings {
     pub query_timeout: Option<Duration>,
     /// Longest idle time inside a transaction.
     pub idle_transaction_timeout: Option<Duration>,
-    /// Longest idle time of a client outside a transaction.
-    pub client_idle_timeout: Option<Duration>,
     /// Longest life of a cancel request.
     pub cancel_wait_timeout: Option<Duration>,
     /// Connect and login together.

@@ -143,7 +143,6 @@ fn settings(reset_query: Option<&str>) -> HomeSettings {
         reset_query: reset_query.map(str::to_owned),
         query_timeout: None,
         idle_transaction_timeout: None,
-        client_idle_timeout: None,
         cancel_wait_timeout: None,
         connect_timeout: None,
         log_connections: false,

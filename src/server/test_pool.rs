@@ -20,7 +20,6 @@ pub(crate) fn settings(mode: PoolMode, reset: Option<&str>) -> Rc<HomeSettings> 
         reset_query: reset.map(ToOwned::to_owned),
         query_timeout: None,
         idle_transaction_timeout: None,
-        client_idle_timeout: None,
         cancel_wait_timeout: None,
         connect_timeout: None,
         log_connections: false,

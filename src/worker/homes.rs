@@ -187,7 +187,6 @@ fn settings_of(config: &Config, entry: &Database, user: &str) -> HomeSettings {
         reset_query: reset_query.then(|| defaults.server_reset_query.clone()),
         query_timeout: user.query_timeout.or(defaults.query_timeout),
         idle_transaction_timeout: user.idle_transaction_timeout.or(defaults.idle_transaction_timeout),
-        client_idle_timeout: user.client_idle_timeout.or(config.pacing.client_idle_timeout),
         cancel_wait_timeout: config.pacing.cancel_wait_timeout,
         connect_timeout: config.pacing.server_connect_timeout,
         log_connections: config.process.log_connections,

@@ -1,5 +1,6 @@
 //! What the passing of time brings about, three times a second as in PgBouncer. No timer is armed per query.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -37,6 +38,10 @@ impl Worker {
     }
 
     fn expire_clients(&self, now: Instant) {
+        let config = self.config();
+        let own: BTreeMap<&str, Duration> = (config.users.iter())
+            .filter_map(|(name, user)| Some((name.as_str(), user.client_idle_timeout?)))
+            .collect();
         let clients: Vec<_> = self.clients.borrow().values().cloned().collect();
         for client in clients {
             let Some(home) = client.home.clone() else { continue };
@@ -44,7 +49,9 @@ impl Worker {
                 client.wake(); // its end would lie behind what is not read: it looks for it by itself
             }
             let settings = home.settings();
-            if let Some(order) = overdue(&client, &settings, now) {
+            // By the login, which is not the pool's user where the database has one of its own.
+            let idle_limit = own.get(&*client.user).copied().or(config.pacing.client_idle_timeout);
+            if let Some(order) = overdue(&client, &settings, idle_limit, now) {
                 client.end(order);
             } else if query_overdue(&client, &settings, now)
                 && let Some(server) = client.cancelable_server()
@@ -67,7 +74,12 @@ fn query_overdue(client: &ClientEntry, settings: &HomeSettings, now: Instant) ->
     client.running.get() && !client.overran.get() && passed(since, settings.query_timeout, now)
 }
 
-fn overdue(client: &ClientEntry, settings: &HomeSettings, now: Instant) -> Option<EndOrder> {
+fn overdue(
+    client: &ClientEntry,
+    settings: &HomeSettings,
+    idle_limit: Option<Duration>,
+    now: Instant,
+) -> Option<EndOrder> {
     let fatal = |code, text: &'static str| {
         let tell = Some(PgError::fatal(code, text));
         Some(EndOrder { tell, class: Some(ErrorClass::Timeout), at_transaction_end: false })
@@ -75,7 +87,7 @@ fn overdue(client: &ClientEntry, settings: &HomeSettings, now: Instant) -> Optio
     if passed(client.paused_since(Pause::IdleInTransaction), settings.idle_transaction_timeout, now) {
         return fatal(SqlState::IDLE_IN_TRANSACTION_TIMEOUT, "idle transaction timeout");
     }
-    if passed(client.paused_since(Pause::Idle), settings.client_idle_timeout, now) {
+    if passed(client.paused_since(Pause::Idle), idle_limit, now) {
         return fatal(SqlState::IDLE_SESSION_TIMEOUT, "client_idle_timeout");
     }
     if passed(client.paused_since(Pause::Preparing), Some(PREPARE_TIME), now) {
