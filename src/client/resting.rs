@@ -109,7 +109,7 @@ impl Conversation {
         self.scratch.borrow_mut().seats.give_back(seat);
     }
 
-    /// The end; see [`Relay::finish`]. `None` only if the conversation has not ended.
+    /// The end; see `Relay::finish`. `None` only if the conversation has not ended.
     pub fn finish(self, ended: &Ended) -> Option<(Stream, Option<Vec<u8>>)> {
         let State::Busy(mut seat) = self.state else { return None };
         let relay = seat.relay.take()?;
