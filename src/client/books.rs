@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use super::entry::{ClientState, Pause};
 use super::relay::{Relay, Stall};
-use crate::net::clock;
 use crate::pool::Checkout;
 use crate::proto::TxStatus;
 
@@ -16,7 +15,7 @@ impl Relay {
         let entry = &self.entry;
         let request = self.session.request_since();
         if request.is_some() && entry.request_since.get().is_none() {
-            entry.request_at.set(clock::wall().into());
+            entry.request_at.set(request);
         }
         entry.set_request(request);
         let linked = self.link.is_some();

@@ -1,6 +1,6 @@
 //! What the rest of a worker may see of a client, and what it may ask of it.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::rc::Rc;
 use std::task::Waker;
 use std::time::{Instant, SystemTime};
@@ -84,8 +84,8 @@ pub struct ClientEntry {
     pub tls: Option<TlsInfo>,
     /// When it was accepted.
     pub connected_at: Moment,
-    /// When the last request began.
-    pub request_at: Cell<Moment>,
+    /// When the last request began, if there was one.
+    pub request_at: Cell<Option<Instant>>,
     /// Since when a request is open.
     pub request_since: Cell<Option<Instant>>,
     /// Its query was cancelled because it ran too long.
@@ -102,6 +102,8 @@ pub struct ClientEntry {
     pub running: Cell<bool>,
     /// As much was read ahead as may be: its end shows only to who asks for it.
     pub read_ahead_full: Cell<bool>,
+    /// It keeps what it needs at work although it is idle.
+    pub seated: Cell<bool>,
     /// Its place in the queue.
     pub waiter: Cell<Option<WaiterId>>,
     /// Statement names in use.
@@ -109,7 +111,7 @@ pub struct ClientEntry {
     /// Followed parameters in force.
     pub params: Shared<ParamSet>,
     /// What was asked of it from outside.
-    pub asked: RefCell<Option<Box<Asked>>>,
+    pub asked: Cell<Option<Box<Asked>>>,
     /// Wakes its task.
     pub waker: Shared<Option<Waker>>,
 }
@@ -159,7 +161,7 @@ impl ClientEntry {
             ends,
             tls: None,
             connected_at: connected_at.into(),
-            request_at: Cell::new(connected_at.into()),
+            request_at: Cell::default(),
             request_since: Cell::default(),
             overran: Cell::default(),
             pause: Cell::new(Pause::None),
@@ -168,10 +170,11 @@ impl ClientEntry {
             server: Shared::default(),
             running: Cell::default(),
             read_ahead_full: Cell::default(),
+            seated: Cell::default(),
             waiter: Cell::default(),
             statements: Cell::default(),
             params: Shared::default(),
-            asked: RefCell::default(),
+            asked: Cell::default(),
             waker: Shared::default(),
         }
     }
@@ -186,25 +189,31 @@ impl ClientEntry {
 
     /// Asks the client's task to end the client; the first order stands, but one that waits gives way.
     pub fn end(&self, order: EndOrder) {
-        {
-            let mut asked = self.asked.borrow_mut();
+        self.with_asked(|asked| {
             let standing = &mut asked.get_or_insert_default().order;
             if standing.as_ref().is_none_or(|known| known.at_transaction_end) {
                 *standing = Some(order);
             }
-        }
+        });
         self.wake();
     }
 
     /// Whether it was asked to end.
     pub fn is_ordered(&self) -> bool {
-        self.asked.borrow().as_ref().is_some_and(|asked| asked.order.is_some())
+        self.with_asked(|asked| asked.as_ref().is_some_and(|asked| asked.order.is_some()))
     }
 
     /// Takes the order to end, if there is one and it can be obeyed now.
     pub fn take_order(&self, now: impl FnOnce(&EndOrder) -> bool) -> Option<EndOrder> {
-        let mut asked = self.asked.borrow_mut();
-        asked.as_mut()?.order.take_if(|order| now(order))
+        self.with_asked(|asked| asked.as_mut()?.order.take_if(|order| now(order)))
+    }
+
+    /// A look at what was asked, during which nothing seems to be.
+    fn with_asked<R>(&self, look: impl FnOnce(&mut Option<Box<Asked>>) -> R) -> R {
+        let mut asked = self.asked.take();
+        let seen = look(&mut asked);
+        self.asked.set(asked);
+        seen
     }
 
     /// The client's task, which `wake` wakes.
@@ -245,16 +254,18 @@ impl ClientEntry {
     /// Keeps a cancel until the client's own request runs; forgotten when that request ends. One is enough: a
     /// second one could only hit what the first has hit already.
     pub fn hold_cancel(&self, cancel: HeldCancel) {
-        self.asked.borrow_mut().get_or_insert_default().cancel.get_or_insert(cancel);
+        self.with_asked(|asked| {
+            asked.get_or_insert_default().cancel.get_or_insert(cancel);
+        });
     }
 
     /// Whether a cancel is kept.
     pub(super) fn holds_cancel(&self) -> bool {
-        self.asked.borrow().as_ref().is_some_and(|asked| asked.cancel.is_some())
+        self.with_asked(|asked| asked.as_ref().is_some_and(|asked| asked.cancel.is_some()))
     }
 
     fn take_cancel(&self) -> Option<HeldCancel> {
-        self.asked.borrow_mut().as_mut()?.cancel.take()
+        self.with_asked(|asked| asked.as_mut()?.cancel.take())
     }
 
     /// What was asked for while it could not be done yet is done now or, with `over`, forgotten.

@@ -19,7 +19,7 @@ use super::params::{ParamSet, TrackedNames, set_config_sql};
 use super::quiescent::Quiescent;
 use super::statements::ServerStatements;
 use super::tally::Tally;
-use super::unnamed::{self, Unnamed};
+use super::unnamed::Unnamed;
 
 /// What is true of one backend beyond a lease.
 #[derive(Debug, Default)]
@@ -32,8 +32,6 @@ pub struct ServerFacts {
     pub unnamed: Option<u64>,
     /// Memory for the replies it will owe; always empty.
     pub(super) spare: VecDeque<Owed>,
-    /// Memory for what becomes of a client's unnamed statement.
-    pub(super) spare_unnamed: unnamed::Spare,
 }
 
 /// What a conversation is made with.
@@ -155,7 +153,6 @@ impl Session {
             facts.unnamed = None; // from here on nobody watches what becomes of it
         }
         self.inflight.reuse(std::mem::take(&mut facts.spare));
-        self.unnamed.borrow_spare(std::mem::take(&mut facts.spare_unnamed));
         self.request_since = self.request_since.map(|_| turn.now);
         self.xact_since = self.xact_since.map(|_| turn.now);
         let mut bound: Vec<&[u8]> = Vec::new();
@@ -280,7 +277,6 @@ impl Session {
         let spare = self.inflight.end();
         if let Some(facts) = facts {
             facts.spare = spare;
-            facts.spare_unnamed = self.unnamed.return_spare();
         }
         self.from_server = Body::default();
         if self.gate == Gate::Preparing {

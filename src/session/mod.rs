@@ -37,4 +37,4 @@ pub use quiescent::Quiescent;
 pub use rested::Rested;
 pub use statements::{Lookup, ServerStatements};
 pub use tally::Tally;
-pub use unnamed::Unnamed;
+pub use unnamed::{Spare, Unnamed};

@@ -5,8 +5,7 @@
 use super::conversation::{Gate, Rules, Session};
 use super::names::ClientStatements;
 use super::params::ParamSet;
-use super::unnamed::Text;
-use super::unnamed::Unnamed;
+use super::unnamed::{Spare, Text, Unnamed};
 use crate::proto::TxStatus;
 
 /// A conversation at rest, to be gone on with at any time.
@@ -33,20 +32,22 @@ impl Session {
             && self.unnamed.is_settled()
     }
 
-    /// Keeps what outlives a request. What was counted must have been taken before.
-    pub fn rest(self) -> Rested {
+    /// Keeps what outlives a request, and gives the memory of the rest to whoever works next. What was counted must
+    /// have been taken before.
+    pub fn rest(self) -> (Rested, Spare) {
         let Self { rules, params, names, unnamed, .. } = self;
-        Rested { rules, params, names, unnamed: unnamed.into_text() }
+        let (unnamed, spare) = unnamed.into_text();
+        (Rested { rules, params, names, unnamed }, spare)
     }
 }
 
 impl Rested {
     /// Goes on. Segments are counted anew: nothing remembers the earlier ones.
-    pub fn resume(self) -> Session {
+    pub fn resume(self, spare: Spare) -> Session {
         let Self { rules, params, names, unnamed } = self;
         let mut session = Session::new(rules, params);
         session.names = names;
-        session.unnamed = Unnamed::of(unnamed);
+        session.unnamed = Unnamed::of(unnamed, spare);
         session
     }
 }

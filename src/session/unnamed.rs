@@ -33,7 +33,7 @@ pub(super) struct Text {
 
 /// Memory that is lent to whichever client is at work; no list or buffer in it holds anything.
 #[derive(Debug, Default)]
-pub(super) struct Spare {
+pub struct Spare {
     sent: VecDeque<Sent>,
     texts: Vec<Vec<u8>>,
 }
@@ -117,41 +117,24 @@ impl Unnamed {
         }
     }
 
-    /// A client's statement as it was kept by [`Unnamed::into_text`].
-    pub(super) fn of(text: Option<Text>) -> Self {
-        Self { current: text, ..Self::default() }
+    /// A client's statement as it was kept by [`Unnamed::into_text`], to be worked with in borrowed memory.
+    pub(super) fn of(text: Option<Text>, spare: Spare) -> Self {
+        Self { current: text, sent: spare.sent, spare: spare.texts, ..Self::default() }
     }
 
-    /// What is to be kept of a statement that nothing happens to, and is not pinned.
-    pub(super) fn into_text(self) -> Option<Text> {
-        self.current
+    /// What is to be kept of a settled statement, and what was used to work with it.
+    pub(super) fn into_text(self) -> (Option<Text>, Spare) {
+        /// Changes on their way whose memory is worth keeping.
+        const MAX_SENT: usize = 64;
+        let Self { current, mut sent, spare, .. } = self;
+        sent.clear();
+        sent.shrink_to(MAX_SENT);
+        (current, Spare { sent, texts: spare })
     }
 
     /// Whether nothing is on its way, and any server can run it.
     pub fn is_settled(&self) -> bool {
         self.sent.is_empty() && !self.pinned
-    }
-
-    /// Borrows memory, so that none need be asked for.
-    pub(super) fn borrow_spare(&mut self, spare: Spare) {
-        if self.sent.capacity() == 0 {
-            self.sent = spare.sent;
-        }
-        if self.spare.capacity() == 0 {
-            self.spare = spare.texts;
-        }
-    }
-
-    /// Gives back what is not in use.
-    pub(super) fn return_spare(&mut self) -> Spare {
-        /// Changes on their way whose memory is worth keeping.
-        const MAX_SENT: usize = 64;
-        if !self.sent.is_empty() {
-            return Spare::default();
-        }
-        let mut sent = std::mem::take(&mut self.sent);
-        sent.shrink_to(MAX_SENT);
-        Spare { sent, texts: std::mem::take(&mut self.spare) }
     }
 
     /// Whether as much text is on its way as one client may leave unanswered.

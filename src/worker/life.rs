@@ -291,7 +291,7 @@ impl Worker {
         entry.state.set(ClientState::Idle);
         let session = Session::new(log.rules, params);
         let scratch = Rc::clone(&self.scratch);
-        let conversation = Conversation::new(stream, session, home, entry, scratch);
+        let conversation = Conversation::new(stream, session, scratch);
         let (registered, (on_board, counted)) = books;
         let aboard = Aboard { registered, _on_board: on_board, _counted: counted, _present: present };
         // A task of its own: what logging in needed, several kB, is not carried through the client's idle hours.
@@ -319,8 +319,10 @@ impl Future for Life {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if let Self::Talking(conversation, _) = &mut *self {
-            let ended = ready!(conversation.poll_turn(cx));
+        if let Self::Talking(conversation, aboard) = &mut *self {
+            let entry = &aboard.registered.entry;
+            let Some(home) = &entry.home else { return Poll::Ready(()) };
+            let ended = ready!(conversation.poll_turn(cx, entry, home));
             if let Self::Talking(conversation, aboard) = std::mem::replace(&mut *self, Self::Over) {
                 *self = Self::Parting(Box::pin(part(conversation, ended, aboard)));
             }
@@ -369,6 +371,6 @@ mod tests {
         assert!(size_of::<Stream>() <= 56, "stream: {}", size_of::<Stream>());
         assert!(size_of::<Rested>() <= 64, "session: {}", size_of::<Rested>());
         assert!(size_of::<ClientEntry>() <= 200, "entry: {}", size_of::<ClientEntry>());
-        assert!(size_of::<Life>() <= 184, "task: {}", size_of::<Life>());
+        assert!(size_of::<Life>() <= 168, "task: {}", size_of::<Life>());
     }
 }

@@ -80,7 +80,7 @@ fn client_row(client: &ClientEntry, listen_port: u16, now: Instant) -> ConnSnaps
         local_addr: local.addr_text(),
         local_port: local.port(listen_port),
         connected_at: client.connected_at.into(),
-        request_at: client.request_at.get().into(),
+        request_at: client.request_at.get().map_or(client.connected_at.into(), |at| clock::wall_of(at, now)),
         wait: open_for(client.request_since.get(), now),
         close_needed: client.is_ordered(),
         link: client.server.get().map(|server| server.id),

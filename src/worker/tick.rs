@@ -45,8 +45,9 @@ impl Worker {
         let clients: Vec<_> = self.clients.borrow().values().cloned().collect();
         for client in clients {
             let Some(home) = client.home.clone() else { continue };
-            if client.read_ahead_full.get() {
-                client.wake(); // its end would lie behind what is not read: it looks for it by itself
+            // The end would lie behind what is not read, so the client looks for it by itself.
+            if client.read_ahead_full.get() || client.keeps_idle_seat(now) {
+                client.wake();
             }
             let settings = home.settings();
             // By the login, which is not the pool's user where the database has one of its own.

@@ -12,7 +12,7 @@
 //! - the end of the stream is remembered for good, since it gives one event only, perhaps together with data;
 //! - a number that is used again has another generation: an event for a socket that is gone marks nobody.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::Result;
 use std::os::fd::RawFd;
 use std::task::{Context, Poll, Waker};
@@ -27,6 +27,9 @@ const EVENTS: usize = 1024;
 
 /// The bell of other threads.
 const BELL: Token = Token(usize::MAX);
+
+/// The end of the list of free places.
+const NOWHERE: u32 = u32::MAX;
 
 /// A registered socket, or one that was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +72,8 @@ struct Source {
     write: Mark,
     reader: Option<Waker>,
     writer: Option<Waker>,
+    /// Where no socket is: the next such place, or [`NOWHERE`].
+    next_free: u32,
 }
 
 impl Source {
@@ -102,7 +107,9 @@ pub(super) struct Reactor {
     events: RefCell<Events>,
     registry: mio::Registry,
     sources: RefCell<Vec<Source>>,
-    free: RefCell<Vec<u32>>,
+    /// The first place without a socket, or [`NOWHERE`]: they form a list, so that no other memory grows when
+    /// everybody leaves.
+    free: Cell<u32>,
     /// Lent to reads that cannot tell how much room they need.
     scratch: RefCell<Vec<u8>>,
 }
@@ -116,7 +123,7 @@ impl Reactor {
             events: RefCell::new(Events::with_capacity(EVENTS)),
             registry,
             sources: RefCell::default(),
-            free: RefCell::default(),
+            free: Cell::new(NOWHERE),
             scratch: RefCell::default(),
         })
     }
@@ -185,13 +192,14 @@ impl Reactor {
     }
 
     fn allot(&self, start: Start) -> SourceId {
-        let reused = self.free.borrow_mut().pop();
         let mut sources = self.sources.borrow_mut();
-        let index = reused.unwrap_or_else(|| {
-            sources.push(Source::default());
-            u32::try_from(sources.len() - 1).unwrap_or(u32::MAX)
-        });
+        let mut index = self.free.get();
+        if index == NOWHERE {
+            index = u32::try_from(sources.len()).unwrap_or(NOWHERE);
+            sources.push(Source { next_free: NOWHERE, ..Source::default() });
+        }
         let generation = sources.get_mut(index as usize).map_or(0, |source| {
+            self.free.set(source.next_free);
             source.watches_write = start.watch_write;
             source.write.ready = start.writable;
             source.generation
@@ -211,9 +219,9 @@ impl Reactor {
             let mut sources = self.sources.borrow_mut();
             let Some(source) = at(&mut sources, id) else { return };
             let generation = source.generation.wrapping_add(1);
-            std::mem::replace(source, Source { generation, ..Source::default() })
+            let next_free = self.free.replace(id.index);
+            std::mem::replace(source, Source { generation, next_free, ..Source::default() })
         };
-        self.free.borrow_mut().push(id.index);
         drop(old);
     }
 
@@ -287,7 +295,10 @@ impl Reactor {
     /// Sockets registered.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.sources.borrow().len() - self.free.borrow().len()
+        let sources = self.sources.borrow();
+        let next = |at: &u32| sources.get(*at as usize).map(|source| source.next_free);
+        let free = std::iter::successors(Some(self.free.get()), next).filter(|at| *at != NOWHERE).count();
+        sources.len() - free
     }
 }
 

@@ -39,9 +39,12 @@ struct Parcel {
 }
 
 enum State {
-    Free,
+    /// With the next free place, if there is one.
+    Free(Option<u32>),
     Parked(Parcel),
-    Running { aborted: bool },
+    Running {
+        aborted: bool,
+    },
 }
 
 struct Slot {
@@ -55,7 +58,8 @@ struct Slot {
 #[derive(Default)]
 pub(super) struct Tasks {
     slots: RefCell<Vec<Slot>>,
-    free: RefCell<Vec<u32>>,
+    /// The first of the free places: they form a list, so that no other memory grows when everybody leaves.
+    free: Cell<Option<u32>>,
     ready: RefCell<VecDeque<TaskId>>,
     closed: Cell<bool>,
 }
@@ -66,13 +70,13 @@ impl Tasks {
         if self.closed.get() {
             return TaskId::ROOT; // nobody can be told more than that it has ended
         }
-        let reused = self.free.borrow_mut().pop();
         let mut slots = self.slots.borrow_mut();
-        let index = reused.unwrap_or_else(|| {
-            slots.push(Slot { generation: 0, queued: false, state: State::Free, name });
+        let index = self.free.get().unwrap_or_else(|| {
+            slots.push(Slot { generation: 0, queued: false, state: State::Free(None), name });
             u32::try_from(slots.len() - 1).unwrap_or(u32::MAX)
         });
         let Some(slot) = slots.get_mut(index as usize) else { return TaskId::ROOT };
+        self.free.set(if let State::Free(next) = slot.state { next } else { None });
         let id = TaskId { index, generation: slot.generation };
         let waker = Waker::from(Arc::new(Notice::new(id, Arc::clone(post))));
         slot.state = State::Parked(Parcel { future, waker });
@@ -88,7 +92,7 @@ impl Tasks {
         if let Some(slot) = self.slots.borrow_mut().get_mut(id.index as usize)
             && slot.generation == id.generation
             && !slot.queued
-            && !matches!(slot.state, State::Free)
+            && !matches!(slot.state, State::Free(_))
         {
             slot.queued = true;
             self.ready.borrow_mut().push_back(id);
@@ -134,7 +138,7 @@ impl Tasks {
         slot.queued = false;
         match std::mem::replace(&mut slot.state, State::Running { aborted: false }) {
             State::Parked(parcel) => Some(parcel),
-            other @ (State::Free | State::Running { .. }) => {
+            other @ (State::Free(_) | State::Running { .. }) => {
                 slot.state = other;
                 None
             }
@@ -160,10 +164,9 @@ impl Tasks {
 
     fn release(&self, id: TaskId) {
         if let Some(slot) = self.slots.borrow_mut().get_mut(id.index as usize) {
-            slot.state = State::Free;
+            slot.state = State::Free(self.free.replace(Some(id.index)));
             slot.generation = slot.generation.wrapping_add(1);
             slot.queued = false;
-            self.free.borrow_mut().push(id.index);
         }
     }
 
