@@ -2,12 +2,13 @@
 
 CARGO ?= cargo
 
-.PHONY: help build run test check bench bench-quick bench-smoke bench-micro clean-run
+.PHONY: help build run test check deny bench bench-quick bench-smoke bench-micro clean-run
 
 help:
 	@echo 'make run        PostgreSQL and Pooler in front of it, throw-away, until Ctrl-C'
 	@echo 'make test       all tests; installs PostgreSQL and the drivers they need'
 	@echo 'make check      formatting, lints, documentation'
+	@echo 'make deny       known faults and licences of the dependencies, if cargo-deny is installed'
 	@echo 'make bench      Pooler, PgBouncer and no pooler side by side, an hour or two; ONLY=idle,storm takes some tables'
 	@echo '                bench-quick: the main points; bench-smoke: does it work; bench-micro: pieces of the core'
 	@echo 'make build      the release binary, target/release/pooler'
@@ -27,6 +28,11 @@ check:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --document-private-items --locked
+
+# Needs the network; the rules are in deny.toml.
+deny:
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --locked check; \
+	else echo 'skipped: cargo-deny is not installed (cargo install --locked cargo-deny)'; fi
 
 # docs/benchmarking.md tells the settings. Each idle client takes a file descriptor on either side.
 YARDSTICK = ulimit -Sn "$$(ulimit -Hn)" && $(CARGO) bench --locked --profile yardstick --bench yardstick

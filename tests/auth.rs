@@ -70,6 +70,37 @@ fn r84_s14_an_unknown_user_an_unknown_database_and_a_wrong_password_sound_alike(
     }
 }
 
+/// Each line about the end of a client tells who it was, also where the line of its login is off.
+#[test]
+fn the_log_tells_from_where_a_client_came_that_was_not_let_in_or_left() {
+    let cluster = Cluster::shared();
+    let config = PoolerConfig::for_cluster(cluster, 1).set("auth_type", quoted("scram-sha-256"));
+    let pooler = config.set("log_connections", "0").start();
+    let told = |end: &str, who: &str| {
+        eventually(&format!("{end} of {who}"), || {
+            pooler.log().lines().any(|line| line.contains(end) && line.contains(who))
+        });
+    };
+    let names = |target: &Target| format!("user={:?} database={:?}", target.user, target.database);
+    let target = pooler.target();
+    let from = |raw: &Raw| raw.local_addr().unwrap();
+
+    let mut odd = Raw::connect(&target.addr()).unwrap();
+    let who = from(&odd);
+    odd.send(&[0, 0, 0, 8, 0, 99, 0, 0]);
+    told("login failed", &format!("peer={who}"));
+    for (target, end) in [
+        (target.with_user(APP, "wrong"), "login failed"),
+        (target.with_database("nowhere"), "login failed"),
+        (target.clone(), "closing because"),
+    ] {
+        let raw = Raw::connect(&target.addr()).unwrap();
+        let who = from(&raw);
+        drop(raw.handshake(&Login::plain(&target)));
+        told(end, &format!("peer={who} {}", names(&target)));
+    }
+}
+
 /// The same salt and number of rounds each time somebody unknown asks, as for somebody known.
 #[test]
 fn s14_an_unknown_users_salt_is_his_own_and_stays() {

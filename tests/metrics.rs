@@ -142,6 +142,17 @@ fn s47_f75_names_from_clients_make_no_labels_of_their_own() {
 }
 
 #[test]
+fn the_log_tells_the_port_that_the_system_has_chosen() {
+    let config = PoolerConfig::for_cluster(Cluster::shared(), 1);
+    let pooler = config.set("metrics_listen", quoted("127.0.0.1:0")).start();
+    pooler.logged("metrics on http://127.0.0.1:");
+    let log = pooler.log();
+    let port = log.split("metrics on http://127.0.0.1:").nth(1).and_then(|rest| rest.split('/').next());
+    let endpoint = Endpoint { port: port.unwrap().parse().unwrap(), pooler };
+    assert!(endpoint.get("/healthz").starts_with("HTTP/1.1 200"));
+}
+
+#[test]
 fn health_is_told_apart() {
     let endpoint = Endpoint::start();
     let healthy = endpoint.get("/healthz");

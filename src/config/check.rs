@@ -108,20 +108,30 @@ fn check_forced_user(place: &str, database: &Database, config: &Config, report: 
 /// Checks that the files a mode needs are named.
 pub(super) fn check_tls(side: &str, tls: &TlsSettings, report: &mut Report) {
     let key = |what: &str| format!("pooler.{side}_tls_{what}");
-    let missing = |report: &mut Report, what: &str, why: String| {
+    // The key at fault stands nowhere, so the line is that of the key that makes it needed.
+    let missing = |report: &mut Report, what: &str, cause: &str, why: String| {
+        report.lend_place(&key(what), &key(cause));
         report.problem(&key(what), "nothing", Fault::expected(format!("a PEM file, because {why}")));
     };
     if tls.mode >= SslMode::VerifyCa && tls.ca_file.is_none() {
-        missing(report, "ca_file", format!("{side}_tls_sslmode verifies certificates"));
+        missing(report, "ca_file", "sslmode", format!("{side}_tls_sslmode verifies certificates"));
     }
     let needed = side == "client" && tls.mode != SslMode::Disable;
     if tls.key_file.is_none() && (needed || tls.cert_file.is_some()) {
-        let why = if needed { "clients may use TLS" } else { "the certificate needs its key" };
-        missing(report, "key_file", why.to_owned());
+        let (cause, why) = if needed {
+            ("sslmode", "clients may use TLS")
+        } else {
+            ("cert_file", "the certificate needs its key")
+        };
+        missing(report, "key_file", cause, why.to_owned());
     }
     if tls.cert_file.is_none() && (needed || tls.key_file.is_some()) {
-        let why = if needed { "clients may use TLS" } else { "the key needs its certificate" };
-        missing(report, "cert_file", why.to_owned());
+        let (cause, why) = if needed {
+            ("sslmode", "clients may use TLS")
+        } else {
+            ("key_file", "the key needs its certificate")
+        };
+        missing(report, "cert_file", cause, why.to_owned());
     }
 }
 

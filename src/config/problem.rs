@@ -112,6 +112,13 @@ impl Report {
         self.places.insert(key, line);
     }
 
+    /// Lets `key`, which stands nowhere, be told on the line of `cause`.
+    pub(super) fn lend_place(&mut self, key: &str, cause: &str) {
+        if let Some(line) = self.places.get(cause).copied() {
+            self.places.entry(key.to_owned()).or_insert(line);
+        }
+    }
+
     /// Takes over what was said about another file.
     pub(super) fn absorb(&mut self, other: Self) {
         self.problems.extend(other.problems);

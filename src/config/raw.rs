@@ -82,7 +82,10 @@ pub(super) fn shown(value: &DeValue<'_>, secret: bool) -> String {
                 items.iter().filter_map(|item| item.get_ref().as_str()).map(quoted).collect();
             format!("[{}]", items.join(", "))
         }
-        DeValue::Array(_) => "a list".to_owned(),
+        DeValue::Array(items) => match items.iter().find(|item| !item.get_ref().is_str()) {
+            Some(item) => format!("{} in a list", shown(item.get_ref(), false)),
+            None => "a list".to_owned(),
+        },
         DeValue::Table(_) => "a table".to_owned(),
     }
 }

@@ -183,7 +183,9 @@ pub(super) fn check_log_level(filter: &str) -> Result<(), Fault> {
     for item in filter.split(',') {
         let level = item.rsplit_once('=').map_or(item, |(_, level)| level).trim();
         if !LEVELS.iter().any(|known| known.eq_ignore_ascii_case(level)) {
-            return Err(Fault::none_of(level, &LEVELS));
+            let fault = Fault::none_of(level, &LEVELS);
+            let expected = format!("{}, or room=level such as pooler::net=debug", fault.expected);
+            return Err(Fault { expected, ..fault });
         }
     }
     Ok(())
@@ -262,7 +264,12 @@ mod tests {
         let fault = check_listen_addr("127.0.0.1:6432").unwrap_err();
         assert_eq!(fault.hint.as_deref(), Some("the port has its own key"));
         assert_eq!(check_log_level("info,pooler::net=debug"), Ok(()));
-        assert_eq!(check_log_level("inof").unwrap_err().hint.as_deref(), Some("did you mean \"info\"?"));
+        let fault = check_log_level("inof").unwrap_err();
+        assert_eq!(fault.hint.as_deref(), Some("did you mean \"info\"?"));
+        assert_eq!(
+            fault.expected,
+            "one of off, error, warn, info, debug, trace, or room=level such as pooler::net=debug"
+        );
     }
 
     #[test]

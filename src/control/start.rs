@@ -117,7 +117,9 @@ fn listen(config: &Config, passed: listenfd::ListenFd) -> Result<Vec<Listener>, 
 async fn listen_for_metrics(config: &Config) -> Result<Option<TcpListener>, StartError> {
     let Some(address) = config.process.metrics_listen else { return Ok(None) };
     let listener = TcpListener::bind(address).await.map_err(|error| StartError::Metrics(address, error))?;
-    info!("metrics on http://{address}/metrics");
+    // With port 0 the system has chosen one.
+    let bound = listener.local_addr().unwrap_or(address);
+    info!("metrics on http://{bound}/metrics");
     Ok(Some(listener))
 }
 

@@ -60,6 +60,17 @@ impl Endpoint {
     }
 }
 
+/// As the log names it: `10.0.0.5:4711`, `unix(4242)`, or `unix` if the process is not known.
+impl std::fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(addr) => addr.fmt(f),
+            Self::Unix { peer_pid: Some(pid), .. } => write!(f, "unix({pid})"),
+            Self::Unix { peer_pid: None, .. } => f.write_str("unix"),
+        }
+    }
+}
+
 /// Both ends of one connection, in little room: there is one of these for each, idle or not.
 #[derive(Clone)]
 pub struct Ends(Pair);
@@ -194,6 +205,13 @@ mod tests {
         assert_eq!((unix("/x").addr_text(), unix("/x").port(6432)), ("unix".to_owned(), 6432));
         let tcp = Endpoint::Tcp("[::1]:77".parse().unwrap());
         assert_eq!((tcp.addr_text(), tcp.port(6432)), ("::1".to_owned(), 77));
+    }
+
+    #[test]
+    fn the_log_names_an_address_with_its_port_and_a_process() {
+        let known = Endpoint::Unix { path: Path::new("/x").into(), peer_pid: Some(42), peer_uid: None };
+        let tcp = Endpoint::Tcp("[::1]:77".parse().unwrap());
+        assert_eq!([tcp, known, unix("/x")].map(|end| end.to_string()), ["[::1]:77", "unix(42)", "unix"]);
     }
 
     #[test]

@@ -190,15 +190,17 @@ impl PgError {
         });
     }
 
-    /// Reads the body of an ErrorResponse. Every field is optional (S12): what is missing becomes a FATAL XX000
-    /// with a generic text. Invalid UTF-8 is replaced.
+    /// Reads the body of an ErrorResponse. Every field is optional (S12): what is missing becomes an ERROR XX000
+    /// with a generic text. A severity that we do not know is taken for FATAL. Invalid UTF-8 is replaced.
     pub fn parse(body: &[u8]) -> Self {
-        let mut parsed = Self::fatal(SqlState::INTERNAL_ERROR, "the server sent an error without a text");
+        let mut parsed = Self::error(SqlState::INTERNAL_ERROR, "the server sent an error without a text");
         let text = |bytes: &[u8]| Cow::Owned(String::from_utf8_lossy(bytes).into_owned());
-        let mut localized = None;
-        let mut plain = None;
+        let (mut localized, mut plain, mut unknown) = (None, None, Severity::Error);
         for field in body.split(|&b| b == 0) {
             let Some((&kind, value)) = field.split_first() else { break };
+            if matches!(kind, b'S' | b'V') {
+                unknown = Severity::Fatal;
+            }
             match kind {
                 b'S' => localized = severity_of(value),
                 b'V' => plain = severity_of(value),
@@ -209,8 +211,25 @@ impl PgError {
                 _ => {}
             }
         }
-        parsed.severity = plain.or(localized).unwrap_or(Severity::Fatal);
+        parsed.severity = plain.or(localized).unwrap_or(unknown);
         parsed
+    }
+}
+
+impl PgError {
+    /// Whether the body of an ErrorResponse, or its front, has what clients rely on: a severity, a code, a text.
+    pub fn is_complete(body: &[u8]) -> bool {
+        let (mut severity, mut code, mut message) = (false, false, false);
+        for field in body.split(|&b| b == 0) {
+            let Some((&kind, value)) = field.split_first() else { break };
+            match kind {
+                b'S' | b'V' => severity = true,
+                b'C' => code = SqlState::from_wire(value).is_some(),
+                b'M' => message = true,
+                _ => {}
+            }
+        }
+        severity && code && message
     }
 }
 
@@ -248,5 +267,19 @@ mod tests {
             assert_eq!(PgError::parse(body).code, SqlState::INTERNAL_ERROR);
         }
         assert_eq!(PgError::parse(b"SERROR\0Moops\0\0").message, "oops");
+        let severity = |body: &[u8]| PgError::parse(body).severity;
+        assert_eq!(severity(b"\0"), Severity::Error, "none at all says nothing of an end");
+        assert_eq!(severity(b"SFATALE\0C57P01\0Mfine\0\0"), Severity::Fatal, "an unknown one may");
+    }
+
+    #[test]
+    fn s12_clients_rely_on_a_severity_a_code_and_a_text() {
+        for body in [&b"VERROR\0C42601\0Mno\0\0"[..], b"SX\0C42601\0M", b"SX\0C42601\0M\0D\0\0"] {
+            assert!(PgError::is_complete(body), "{body:?}");
+        }
+        for body in [&b"\0"[..], b"", b"SERROR", b"SERROR\0Moops\0\0", b"SX\0C42601\0\0", b"C42601\0Mno\0\0"]
+        {
+            assert!(!PgError::is_complete(body), "{body:?}");
+        }
     }
 }

@@ -65,7 +65,7 @@ impl Session {
                 }
                 Err(error) => {
                     if let SessionError::ServerFatal(fatal) = &error {
-                        let whole = rest.len() >= header.wire_len;
+                        let whole = rest.len() >= header.wire_len && PgError::is_complete(body);
                         relay_fatal(turn, fatal, whole.then_some(at..at + header.wire_len));
                     }
                     break Halt::End(error);
@@ -178,7 +178,14 @@ impl Session {
             | Why::LocalParse
             | Why::LocalClose
             | Why::Prepare
-            | Why::PrepareUnnamed => Ok(true),
+            | Why::PrepareUnnamed => {
+                let complete = PgError::is_complete(body);
+                if !complete {
+                    // Clients look for a code and a text: it goes on with generic ones (S12).
+                    turn.to_client.own(|out| error.put(out));
+                }
+                Ok(complete)
+            }
         }
     }
 
@@ -265,7 +272,8 @@ fn held_bytes(header: FrameHeader) -> usize {
     header.wire_len.min(limit)
 }
 
-/// The server's last word reaches the client once (R22): as it came, or remade if it came in part.
+/// The server's last word reaches the client once (R22): as it came, or remade if it came in part or lacks what clients
+/// look for.
 fn relay_fatal(turn: &mut Turn<'_>, fatal: &PgError, whole: Option<Range<usize>>) {
     match whole {
         Some(range) => turn.to_client.pass(range),

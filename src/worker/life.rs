@@ -17,9 +17,9 @@ use crate::client::{
     LoginEnd, LoginEnv, Origin, Rights, authenticate, greet,
 };
 use crate::config::CONSOLE_NAMES;
-use crate::net::{Detached, Stream, clock, rt};
+use crate::net::{Detached, Endpoint, Stream, clock, rt};
 use crate::pool::ClientPresence;
-use crate::proto::{PgError, SqlState};
+use crate::proto::{PgError, SqlState, StartupMessage};
 use crate::server::{Home, ProvenSecrets, ServerConn};
 use crate::session::Session;
 
@@ -44,12 +44,20 @@ impl Drop for Registered {
     }
 }
 
+impl Authenticated {
+    /// The line about one who is who it says and still is not let in.
+    fn log_refusal(&self, peer: &Endpoint, refusal: &PgError) {
+        tracing::info!(%peer, user = self.user, database = self.database, "login refused: {refusal}");
+    }
+}
+
 impl Worker {
     /// A new connection. The acceptor has counted it for this worker.
     pub(super) async fn serve_socket(self: Rc<Self>, socket: Detached) {
         let connected_at = clock::wall();
         let on_board = OnBoard(Rc::clone(&self));
-        let origin = Origin::from(&socket.endpoint());
+        let peer = socket.endpoint();
+        let origin = Origin::from(&peer);
         let now = clock::now();
         let Ok(mut stream) = socket.attach() else { return };
         let place = match self.door.enter(origin, now) {
@@ -66,7 +74,7 @@ impl Worker {
                 self.route_cancel(process_id, &secret).await;
                 return drop(stream); // its end tells the client that the request was dealt with
             }
-            Err(end) => return self.end_login(None, end, None).await,
+            Err(end) => return self.end_login(&peer, None, end, None).await,
         };
         let (verifiers, seed, own_uid) = (&self.verifiers, &self.seed, self.own_uid);
         let env = LoginEnv { config: &config, verifiers, derivations, seed, own_uid, deadline };
@@ -76,18 +84,14 @@ impl Worker {
                 if end.class == crate::client::EndClass::Unproven {
                     place.fail(clock::now());
                 }
-                return self.end_login(Some(stream), end, Some(&message.user)).await;
+                return self.end_login(&peer, Some(stream), end, Some(&message)).await;
             }
         };
         drop(place);
         // Only now: those who have not proved who they are have limits of their own (R108).
         let counted = ProcessCount::new(&self.shared);
         if let Some(refusal) = self.not_admitted(&authenticated) {
-            tracing::info!(
-                user = authenticated.user,
-                database = authenticated.database,
-                "login refused: {refusal}"
-            );
+            authenticated.log_refusal(&peer, &refusal);
             return say_goodbye(&mut stream, authenticated.accepted, Some(refusal)).await;
         }
         if let Identity::Console(rights) = authenticated.identity {
@@ -110,9 +114,13 @@ impl Worker {
         self.load.fetch_add(1, Ordering::Relaxed);
         let on_board = OnBoard(Rc::clone(&self));
         let Migrant { socket, authenticated, arrival, counted } = migrant;
+        let peer = socket.endpoint();
         match socket.attach() {
             Ok(stream) => self.serve_client(stream, authenticated, arrival, (on_board, counted)).await,
-            Err(error) => tracing::warn!(%error, "client lost between workers"),
+            Err(error) => {
+                let Authenticated { user, database, .. } = authenticated;
+                tracing::warn!(%error, %peer, user, database, "client lost between workers");
+            }
         }
     }
 
@@ -142,9 +150,17 @@ impl Worker {
         })
     }
 
-    async fn end_login(&self, stream: Option<Stream>, end: LoginEnd, user: Option<&str>) {
+    async fn end_login(
+        &self,
+        peer: &Endpoint,
+        stream: Option<Stream>,
+        end: LoginEnd,
+        message: Option<&StartupMessage>,
+    ) {
         self.failed_logins.set(self.failed_logins.get() + u64::from(end.class.counted().is_some()));
-        tracing::info!(user, "login failed: {}", end.reason);
+        let user = message.map(|message| &*message.user);
+        let database = message.map(|message| &*message.database);
+        tracing::info!(%peer, user, database, "login failed: {}", end.reason);
         if let Some(mut stream) = stream {
             say_goodbye(&mut stream, Vec::new(), end.tell).await;
         }
@@ -160,8 +176,10 @@ impl Worker {
         let Ok(key) = self.fresh_key() else { return };
         let entry = self.register(&stream, &authenticated, key, connected_at, None);
         let log = self.config.borrow().process.log_connections;
+        let (user, database) = (authenticated.user.as_str(), authenticated.database.as_str());
         if log {
-            tracing::info!(client = entry.entry.id, user = authenticated.user, "console login");
+            let peer = entry.entry.ends.peer();
+            tracing::info!(client = entry.entry.id, %peer, user, database, "console login");
         }
         if stream.write_all(&authenticated.accepted).await.is_err() {
             return;
@@ -175,7 +193,8 @@ impl Worker {
         };
         let end = admin::serve(&mut stream, rights, Vec::new(), identity, handle).await;
         if log {
-            tracing::info!(client = entry.entry.id, user = authenticated.user, "console closed: {end}");
+            let peer = entry.entry.ends.peer();
+            tracing::info!(client = entry.entry.id, %peer, user, database, "console closed: {end}");
         }
     }
 
@@ -194,6 +213,7 @@ impl Worker {
         let (Some(home), Ok(key)) = (home, self.fresh_key()) else {
             let mut stream = stream;
             let gone = PgError::fatal(SqlState::ADMIN_SHUTDOWN, "database removed");
+            authenticated.log_refusal(&stream.ends().peer(), &gone);
             return say_goodbye(&mut stream, authenticated.accepted, Some(gone)).await;
         };
         if config.database(&database).is_some_and(|entry| entry.user.is_none()) {
@@ -256,6 +276,7 @@ impl Worker {
         if let Err(unserved) = served {
             tracing::info!(
                 client = entry.id,
+                peer = %entry.ends.peer(),
                 user = &*entry.user,
                 database = entry.database(),
                 "login failed: {unserved}"
@@ -347,6 +368,7 @@ async fn part(conversation: Conversation, ended: Ended, aboard: Aboard) {
         let age = clock::wall().duration_since(entry.connected_at.into()).unwrap_or_default().as_secs();
         tracing::info!(
             client = entry.id,
+            peer = %entry.ends.peer(),
             user = &*entry.user,
             database = entry.database(),
             "closing because: {ended} (age={age}s)"

@@ -80,6 +80,14 @@ impl Raw {
         Self { wire, received: Vec::new(), welcome: Vec::new() }
     }
 
+    /// Our own address, by which the other side knows us; `None` over a Unix socket or TLS.
+    pub fn local_addr(&self) -> Option<std::net::SocketAddr> {
+        match &self.wire {
+            Wire::Tcp(tcp) => tcp.local_addr().ok(),
+            Wire::Unix(_) | Wire::Tls(_) => None,
+        }
+    }
+
     /// Logs in with protocol 3.0; panics with the server's words if that fails.
     pub fn login(target: &Target) -> Self {
         Self::try_login(&Login::plain(target)).unwrap_or_else(|e| panic!("login at {target:?}: {e}"))

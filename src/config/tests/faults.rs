@@ -81,6 +81,16 @@ fn each_wrong_value_is_told_on_its_line() {
 }
 
 #[test]
+fn what_is_wrong_in_a_list_is_told() {
+    for (wrong, found) in [("[1, 2]", "1"), ("[\"a\", true]", "true"), ("[[\"a\"]]", "[\"a\"]")] {
+        let told = problems(&format!("[pooler]\nadmin_users = {wrong}\n"));
+        let line =
+            format!("pooler.toml:2: pooler.admin_users: found {found} in a list, expected a list of texts");
+        assert_eq!(told, [line]);
+    }
+}
+
+#[test]
 fn wrong_shapes_are_told_without_their_content() {
     for (text, start) in [
         (
@@ -153,6 +163,16 @@ fn tls_files_are_demanded_where_the_mode_needs_them_and_must_be_readable() {
         ["pooler.client_tls_key_file", "pooler.client_tls_cert_file"]
     );
     assert_eq!(key("[pooler]\nserver_tls_sslmode = \"verify-ca\"\n"), ["pooler.server_tls_ca_file"]);
+    for cause in [
+        "client_tls_sslmode = \"require\"",
+        "server_tls_sslmode = \"verify-ca\"",
+        "server_tls_key_file = \"tls.pem\"",
+        "server_tls_cert_file = \"tls.pem\"",
+    ] {
+        let told = problems(&format!("[pooler]\n\n{cause}\n"));
+        let on_its_line = |told: &String| told.starts_with("pooler.toml:3: pooler.");
+        assert!(!told.is_empty() && told.iter().all(on_its_line), "{cause}: {told:?}");
+    }
     assert_eq!(key("[pooler]\nserver_tls_key_file = \"tls.pem\"\n"), ["pooler.server_tls_cert_file"]);
     assert_eq!(key("[pooler]\nserver_tls_ca_file = \"none.pem\"\n"), ["pooler.server_tls_ca_file"]);
     assert_eq!(key("[pooler]\nserver_tls_ca_file = \"empty.pem\"\n"), ["pooler.server_tls_ca_file"]);
