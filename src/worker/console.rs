@@ -20,9 +20,8 @@ impl Worker {
     ) {
         let Ok(key) = self.fresh_key() else { return };
         let entry = self.register(&stream, &authenticated, key, connected_at, None);
-        let log = self.config.borrow().process.log_connections;
         let (user, database) = (authenticated.user.as_str(), authenticated.database.as_str());
-        if log {
+        if self.config.borrow().process.log_connections {
             let peer = entry.entry.ends.peer();
             tracing::info!(client = entry.entry.id, %peer, user, database, "console login");
         }
@@ -47,7 +46,7 @@ impl Worker {
             Rights::Stats => admin::Rights::Stats,
         };
         let end = admin::serve(&mut stream, rights, Vec::new(), identity, handle).await;
-        if log {
+        if self.config.borrow().process.log_disconnections {
             let peer = entry.entry.ends.peer();
             tracing::info!(client = entry.entry.id, %peer, user, database, "console closed: {end}");
         }
