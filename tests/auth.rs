@@ -99,6 +99,10 @@ fn the_log_tells_from_where_a_client_came_that_was_not_let_in_or_left() {
         drop(raw.handshake(&Login::plain(&target)));
         told(end, &format!("peer={who} {}", names(&target)));
     }
+    let console = pooler.console();
+    let who = from(&console);
+    drop(console);
+    told("console closed", &format!("peer={who} {}", names(&pooler.console_target())));
 }
 
 /// The same salt and number of rounds each time somebody unknown asks, as for somebody known.

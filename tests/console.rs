@@ -123,6 +123,22 @@ fn the_views_tell_what_is() {
     assert!(!format!("{config:?}").contains(PASSWORD), "S44");
 }
 
+/// As in PgBouncer: the first command of each console counts as a transaction, the others do not.
+#[test]
+fn consoles_are_counted_as_a_database_of_their_own() {
+    let pooler = pooler(1);
+    let _silent = pooler.console();
+    let mut talks = pooler.console();
+    for _ in 0..3 {
+        order(&mut talks, "show version");
+    }
+    for count in ["2", "3"] {
+        let stats = pooler.show("STATS"); // over a console of its own
+        let console = stats.iter().find(|row| row["database"] == "pgbouncer").unwrap();
+        assert_eq!((&*console["total_xact_count"], &*console["total_query_count"]), (count, count));
+    }
+}
+
 #[test]
 fn what_is_no_command_is_an_error_and_the_session_lives() {
     let pooler = pooler(1);

@@ -43,6 +43,7 @@ pub(super) fn overview() -> Overview {
                 servers: vec![server(4, "svc", "shop", "active")],
                 clients_in_login: 1,
                 failed_logins: 2,
+                consoles_used: 0,
             },
             WorkerSnapshot {
                 worker: 1,

@@ -33,9 +33,11 @@ const WELCOME: [(&str, &str); 6] = [
 
 /// What belongs to one console beside its rights.
 #[derive(Debug, Clone, Copy)]
-pub struct ConsoleIdentity {
+pub struct ConsoleIdentity<F> {
     /// The pair a cancel request must show.
     pub key: (i32, i32),
+    /// Called for each command before it is carried out.
+    pub on_command: F,
 }
 
 /// Why a console ended.
@@ -67,11 +69,11 @@ impl std::fmt::Display for ConsoleEnd {
 ///
 /// Not cancel safe: dropped, an answer may be half written, so the stream must be closed. A command that was taken
 /// by the control plane goes on. The future is large; box it where it is part of every client's future.
-pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+pub async fn serve<S: AsyncRead + AsyncWrite + Unpin, F: Fn()>(
     stream: &mut S,
     rights: Rights,
     leftover: Vec<u8>,
-    identity: ConsoleIdentity,
+    identity: ConsoleIdentity<F>,
     handle: AdminHandle,
 ) -> ConsoleEnd {
     let mut console = Console { stream, rights, handle, pending: leftover };
@@ -91,14 +93,18 @@ struct Console<'a, S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Console<'_, S> {
-    async fn converse(&mut self, identity: ConsoleIdentity) -> Result<std::convert::Infallible, ConsoleEnd> {
-        self.send(&welcome(identity)).await?;
+    async fn converse(
+        &mut self,
+        identity: ConsoleIdentity<impl Fn()>,
+    ) -> Result<std::convert::Infallible, ConsoleEnd> {
+        self.send(&welcome(identity.key)).await?;
         loop {
             match front(&self.pending) {
                 Front::NeedMore => read_more(self.stream, &mut self.pending).await?,
                 Front::Query { text, length } => {
                     let parsed = parse(text);
                     self.pending.drain(..length);
+                    (identity.on_command)();
                     match parsed {
                         Ok(statement) => self.obey(statement).await?,
                         Err(rejection) => {
@@ -224,13 +230,13 @@ async fn until_gone<S: AsyncRead + Unpin>(stream: &mut S, pending: &mut Vec<u8>)
     std::future::pending().await
 }
 
-fn welcome(identity: ConsoleIdentity) -> Vec<u8> {
+fn welcome(key: (i32, i32)) -> Vec<u8> {
     let mut out = Vec::new();
     put_parameter_status(&mut out, b"server_version", format!("{PGBOUNCER_VERSION}/bouncer").as_bytes());
     for (name, value) in WELCOME {
         put_parameter_status(&mut out, name.as_bytes(), value.as_bytes());
     }
-    put_backend_key(&mut out, identity.key.0, identity.key.1);
+    put_backend_key(&mut out, key.0, key.1);
     put_ready(&mut out, TxStatus::Idle);
     out
 }

@@ -9,7 +9,7 @@ use super::super::request::AdminRequest;
 use super::super::sample::overview;
 use super::*;
 
-const KEY: ConsoleIdentity = ConsoleIdentity { key: (7, 9) };
+const KEY: ConsoleIdentity<fn()> = ConsoleIdentity { key: (7, 9), on_command: || () };
 
 fn message(kind: u8, body: &[u8]) -> Vec<u8> {
     let word = i32::try_from(body.len() + 4).unwrap();
@@ -78,7 +78,7 @@ fn start(rights: Rights, leftover: Vec<u8>, handle: AdminHandle) -> (DuplexStrea
 async fn talk(rights: Rights, pieces: &[&[u8]]) -> (Vec<String>, ConsoleEnd) {
     let (handle, _commands) = control();
     let (mut client, console) = start(rights, Vec::new(), handle);
-    let welcome = super::welcome(KEY).len();
+    let welcome = super::welcome(KEY.key).len();
     let mut greeting = vec![0; welcome];
     client.read_exact(&mut greeting).await.unwrap();
     for piece in pieces {
@@ -93,7 +93,7 @@ async fn talk(rights: Rights, pieces: &[&[u8]]) -> (Vec<String>, ConsoleEnd) {
 
 #[test]
 fn the_welcome_is_pgbouncers() {
-    let messages = read_messages(&welcome(KEY));
+    let messages = read_messages(&welcome(KEY.key));
     let expected: [&[u8]; 7] = [
         b"server_version\x001.25.2/bouncer\0",
         b"client_encoding\0UTF8\0",
@@ -276,7 +276,7 @@ async fn a_flood_during_a_pause_is_not_kept_beyond_the_limit() {
     let (mut client, mut stream) = duplex(1024);
     let console =
         tokio::spawn(async move { serve(&mut stream, Rights::Admin, query("PAUSE"), KEY, handle).await });
-    let mut greeting = vec![0; super::welcome(KEY).len()];
+    let mut greeting = vec![0; super::welcome(KEY.key).len()];
     client.read_exact(&mut greeting).await.unwrap();
     let _held = requests.recv().await;
     let mut taken = 0;

@@ -7,6 +7,9 @@ use std::collections::btree_map::Entry;
 
 use super::{Counters, PoolSnapshot, WorkerSnapshot};
 
+/// The console among the databases.
+const CONSOLE: &str = "pgbouncer";
+
 /// What makes a pool: database name and server user.
 pub type PoolName = (String, String);
 
@@ -24,11 +27,16 @@ pub fn merge_pools(workers: &[WorkerSnapshot]) -> BTreeMap<PoolName, PoolSnapsho
     pools
 }
 
-/// What was counted per database, over all users and workers: what [`super::Averages`] is fed with.
+/// What was counted per database, over all users and workers, and at the console: what [`super::Averages`] is fed with.
 pub fn database_totals(workers: &[WorkerSnapshot]) -> BTreeMap<String, Counters> {
     let mut totals: BTreeMap<String, Counters> = BTreeMap::new();
     for pool in workers.iter().flat_map(|worker| &worker.pools) {
         totals.entry(pool.database.clone()).or_default().add(&pool.counters);
+    }
+    let used = workers.iter().map(|worker| worker.consoles_used).sum();
+    if used > 0 {
+        let counters = Counters { xacts: used, queries: used, ..Counters::default() };
+        totals.entry(CONSOLE.to_owned()).or_default().add(&counters);
     }
     totals
 }

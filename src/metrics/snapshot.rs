@@ -20,6 +20,8 @@ pub struct WorkerSnapshot {
     pub clients_in_login: u32,
     /// Logins that failed before a pool was known.
     pub failed_logins: u64,
+    /// Consoles that were given a command, ended ones included.
+    pub consoles_used: u64,
 }
 
 /// One pool on one worker.

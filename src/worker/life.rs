@@ -11,10 +11,9 @@ use super::homes::server_user;
 use super::inbox::{Arrival, Migrant, ToWorker};
 use super::state::{ProcessCount, Standing, Worker};
 use super::words::{client_params, put_welcome, say_goodbye};
-use crate::admin::{self, ConsoleIdentity};
 use crate::client::{
     Authenticated, ClientEntry, ClientState, Conversation, Ended, Gatehouse, GreetEnv, Greeting, Identity,
-    LoginEnd, LoginEnv, Origin, Rights, authenticate, greet,
+    LoginEnd, LoginEnv, Origin, authenticate, greet,
 };
 use crate::config::CONSOLE_NAMES;
 use crate::net::{Detached, Endpoint, Stream, clock, rt};
@@ -33,9 +32,9 @@ impl Drop for OnBoard {
 }
 
 /// Takes a client out of the worker's books, however its task ends.
-struct Registered {
+pub(super) struct Registered {
     worker: Rc<Worker>,
-    entry: Rc<ClientEntry>,
+    pub(super) entry: Rc<ClientEntry>,
 }
 
 impl Drop for Registered {
@@ -166,38 +165,6 @@ impl Worker {
         }
     }
 
-    async fn serve_console(
-        self: &Rc<Self>,
-        mut stream: Stream,
-        authenticated: Authenticated,
-        rights: Rights,
-        connected_at: SystemTime,
-    ) {
-        let Ok(key) = self.fresh_key() else { return };
-        let entry = self.register(&stream, &authenticated, key, connected_at, None);
-        let log = self.config.borrow().process.log_connections;
-        let (user, database) = (authenticated.user.as_str(), authenticated.database.as_str());
-        if log {
-            let peer = entry.entry.ends.peer();
-            tracing::info!(client = entry.entry.id, %peer, user, database, "console login");
-        }
-        if stream.write_all(&authenticated.accepted).await.is_err() {
-            return;
-        }
-        entry.entry.state.set(ClientState::Active);
-        let identity = ConsoleIdentity { key };
-        let handle = self.shared.admin.clone();
-        let rights = match rights {
-            Rights::Admin => admin::Rights::Admin,
-            Rights::Stats => admin::Rights::Stats,
-        };
-        let end = admin::serve(&mut stream, rights, Vec::new(), identity, handle).await;
-        if log {
-            let peer = entry.entry.ends.peer();
-            tracing::info!(client = entry.entry.id, %peer, user, database, "console closed: {end}");
-        }
-    }
-
     async fn serve_client(
         self: Rc<Self>,
         stream: Stream,
@@ -230,7 +197,7 @@ impl Worker {
         self.converse(stream, authenticated, (registered, counts), arrival.deadline).await;
     }
 
-    fn register(
+    pub(super) fn register(
         self: &Rc<Self>,
         stream: &Stream,
         authenticated: &Authenticated,

@@ -4,9 +4,10 @@
 //! protocol.
 //!
 //! Reading order: `state` (what a worker owns), `life`, `first` and `words` (a client from socket to
-//! farewell), `cancelling`, `homes` (pools from the configuration), `janitor` (servers opened and closed), `tick`, `inbox` and `orders`, `report`.
+//! farewell), `console`, `cancelling`, `homes` (pools from the configuration), `janitor` (servers opened and closed), `tick`, `inbox` and `orders`, `report`.
 
 mod cancelling;
+mod console;
 mod first;
 mod homes;
 mod inbox;
@@ -97,6 +98,7 @@ pub fn start(
                 standing: Cell::new(Standing::Open),
                 paused: RefCell::default(),
                 failed_logins: Cell::new(0),
+                consoles_used: Cell::new(0),
                 leaving: RefCell::default(),
                 janitor: RefCell::default(),
             });

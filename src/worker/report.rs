@@ -25,6 +25,7 @@ impl Worker {
             servers: homes.iter().flat_map(|home| server_rows(home, now)).collect(),
             clients_in_login: self.door.logins(),
             failed_logins: self.failed_logins.get(),
+            consoles_used: self.consoles_used.get(),
         }
     }
 }

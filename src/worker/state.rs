@@ -84,6 +84,8 @@ pub(super) struct Worker {
     pub(super) standing: Cell<Standing>,
     pub(super) paused: RefCell<Paused>,
     pub(super) failed_logins: Cell<u64>,
+    /// Consoles that were given a command.
+    pub(super) consoles_used: Cell<u64>,
     /// Pools that were removed and still have servers to close.
     pub(super) leaving: RefCell<Vec<Rc<Home>>>,
     /// Wakes the task that opens and closes servers.
