@@ -5,6 +5,8 @@
 //!
 //! Invariants:
 //! - Orders reach one worker in the sequence in which they were given, whatever else is under way.
+//! - An order is in the inbox before the next connection unless the inbox is full: who is told that a command was
+//!   carried out, and then connects, finds it so.
 //! - Giving an order never waits: a worker that does not read its inbox delays nobody but those who want its answer.
 //! - A worker that has ended is skipped: it has no clients and no servers any more.
 
@@ -27,8 +29,10 @@ const ORDERS_BOUND: usize = 1024;
 struct Member {
     /// Where connections go; a full inbox holds back the listeners.
     inbox: mpsc::Sender<ToWorker>,
-    /// Where everything else goes: a task passes it on in order.
+    /// Where everything else goes when the inbox is full: a task passes it on in order.
     orders: mpsc::Sender<ToWorker>,
+    /// Orders that have not reached the inbox yet.
+    behind: Arc<AtomicUsize>,
     /// Clients of the worker, those in login included.
     load: Arc<AtomicUsize>,
 }
@@ -53,8 +57,9 @@ impl Fleet {
     ) -> Self {
         let member = |(inbox, load): (mpsc::Sender<ToWorker>, _)| {
             let (orders, from) = mpsc::channel(ORDERS_BOUND);
-            tokio::spawn(pass_on(from, inbox.clone()));
-            Member { inbox, orders, load }
+            let behind = Arc::default();
+            tokio::spawn(pass_on(from, inbox.clone(), Arc::clone(&behind)));
+            Member { inbox, orders, behind, load }
         };
         Self(parts.into_iter().map(member).collect())
     }
@@ -111,7 +116,7 @@ impl Fleet {
     pub(super) fn tell(&self, mut order: impl FnMut() -> ToWorker) -> Result<(), Stuck> {
         let mut outcome = Ok(());
         for member in &*self.0 {
-            if let Err(TrySendError::Full(_)) = member.orders.try_send(order()) {
+            if let Err(TrySendError::Full(_)) = member.order(order()) {
                 outcome = Err(Stuck);
             }
         }
@@ -123,7 +128,7 @@ impl Fleet {
         let mut answers = Answers { waits: Vec::with_capacity(self.len()), stuck: 0 };
         for member in &*self.0 {
             let (tx, rx) = oneshot::channel();
-            match member.orders.try_send(question(tx)) {
+            match member.order(question(tx)) {
                 Ok(()) => answers.waits.push(rx),
                 Err(TrySendError::Full(_)) => answers.stuck += 1,
                 Err(TrySendError::Closed(_)) => {}
@@ -152,6 +157,23 @@ impl Member {
         self.load.load(Ordering::Relaxed)
     }
 
+    /// Gives an order without waiting: into the inbox, or behind the orders that wait for a place there.
+    fn order(&self, order: ToWorker) -> Result<(), TrySendError<ToWorker>> {
+        let mut order = order;
+        if self.behind.load(Ordering::Acquire) == 0 {
+            match self.inbox.try_send(order) {
+                Err(TrySendError::Full(back)) => order = back,
+                done => return done,
+            }
+        }
+        self.behind.fetch_add(1, Ordering::AcqRel);
+        let queued = self.orders.try_send(order);
+        if queued.is_err() {
+            self.behind.fetch_sub(1, Ordering::AcqRel);
+        }
+        queued
+    }
+
     /// Hands over without waiting; gives the connection back if the worker cannot take it. The load counts from here on, so that a burst spreads; the worker takes the
     /// client off again when it ends.
     fn offer(&self, connection: ToWorker) -> Option<ToWorker> {
@@ -162,11 +184,16 @@ impl Member {
     }
 }
 
-async fn pass_on(mut orders: mpsc::Receiver<ToWorker>, inbox: mpsc::Sender<ToWorker>) {
+async fn pass_on(
+    mut orders: mpsc::Receiver<ToWorker>,
+    inbox: mpsc::Sender<ToWorker>,
+    behind: Arc<AtomicUsize>,
+) {
     while let Some(order) = orders.recv().await {
         if inbox.send(order).await.is_err() {
             return;
         }
+        behind.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -272,13 +299,28 @@ mod tests {
     async fn orders_keep_their_sequence_and_never_wait() {
         let Crew { fleet, mut inboxes, .. } = crew(1, 1);
         let name = |i: usize| Some(i.to_string());
-        for i in 0..ORDERS_BOUND {
+        // One has room in the inbox.
+        for i in 0..=ORDERS_BOUND {
             assert_eq!(fleet.tell(|| ToWorker::Resume(name(i))), Ok(()));
         }
         assert_eq!(fleet.tell(|| ToWorker::Resume(None)), Err(Stuck), "the bound is reached");
-        for i in 0..ORDERS_BOUND {
+        for i in 0..=ORDERS_BOUND {
             let order = inboxes[0].recv().await;
             assert!(matches!(order, Some(ToWorker::Resume(n)) if n == name(i)), "order {i}");
+        }
+    }
+
+    /// DISABLE and ENABLE were answered while the order was still on its way: who logged in at once was refused.
+    #[tokio::test]
+    async fn an_order_comes_before_the_next_connection() {
+        let Crew { fleet, mut inboxes, .. } = crew(1, 8);
+        for _ in 0..3 {
+            assert_eq!(fleet.tell(|| ToWorker::Reconnect(None)), Ok(()));
+            assert!(fleet.hand_over(connection()).await);
+        }
+        for _ in 0..3 {
+            assert!(matches!(inboxes[0].try_recv(), Ok(ToWorker::Reconnect(None))));
+            assert!(matches!(inboxes[0].try_recv(), Ok(ToWorker::Resume(None))));
         }
     }
 
