@@ -246,6 +246,13 @@ impl ClientEntry {
         }
     }
 
+    /// Notes that the client has said something: also what is answered at once, as a lone Sync, ends its idleness.
+    pub(super) fn heard(&self, now: Instant) {
+        if self.pause.get() == Pause::Idle {
+            self.pause_since.set(Some(now));
+        }
+    }
+
     /// Since when it pauses in this way.
     pub fn paused_since(&self, pause: Pause) -> Option<Instant> {
         self.pause_since.get().filter(|_| self.pause.get() == pause)

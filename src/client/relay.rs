@@ -249,6 +249,7 @@ impl Relay {
             Poll::Ready(Ok(n)) => n,
             Poll::Ready(Err(error)) => return Err(Ended::ClientGone(Some(error))),
         };
+        self.entry.heard(now);
         let arrived = scratch.read.get(..n).unwrap_or_default();
         if waits {
             self.carry.extend_from_slice(arrived);
