@@ -239,6 +239,19 @@ async fn a_client_in_the_queue_is_not_idle() {
 }
 
 /// Seen: a batch without its Sync kept its server for ever, since no timeout looked at it.
+/// Seen: a client that only sent Syncs, which are answered without a server, was ended by `client_idle_timeout`.
+#[tokio::test]
+async fn a_lone_sync_ends_a_clients_idleness() {
+    locally(async {
+        let mut scene = scene(ParamSet::default()).await;
+        scene.work_until(|scene| scene.entry.paused_since(Pause::Idle).is_some()).await;
+        let before = scene.entry.paused_since(Pause::Idle);
+        scene.client.write_all(b"S\0\0\0\x04").await.unwrap();
+        scene.work_until(|scene| scene.entry.paused_since(Pause::Idle) > before).await;
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_batch_that_waits_for_its_sync_counts_as_an_idle_transaction() {
     locally(async {
