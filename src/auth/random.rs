@@ -3,11 +3,9 @@
 //! Owns: the nonce of one login, the seed of one process and what is derived from it. Does not know: exchanges.
 //! Only [`random`] asks the operating system.
 
-use std::cell::RefCell;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::hash::{KEY_LEN, Key, hmac, to_hex};
 use super::scram::{SCRAM_ITERATIONS, ScramVerifier};
@@ -24,42 +22,14 @@ const SALT_LEN: usize = 16;
 #[error("no random bytes from the operating system: {0}")]
 pub struct EntropyError(getrandom::Error);
 
-/// Bytes taken from the operating system at once: enough for twenty logins, so that a storm of them does not ask it
-/// for each.
-const STOCK: usize = 512;
-
-thread_local! {
-    static RANDOM: RefCell<Stock> = const { RefCell::new(Stock { bytes: [0; STOCK], given: STOCK }) };
-}
-
-/// Random bytes of which nobody has seen any yet.
-struct Stock {
-    bytes: [u8; STOCK],
-    given: usize,
-}
-
-impl Stock {
-    fn give<const N: usize>(&mut self) -> Result<[u8; N], EntropyError> {
-        const { assert!(N <= STOCK) };
-        if STOCK - self.given < N {
-            getrandom::fill(&mut self.bytes).map_err(EntropyError)?;
-            self.given = 0;
-        }
-        let mut bytes = [0; N];
-        let stock = &mut self.bytes[self.given..self.given + N];
-        bytes.copy_from_slice(stock);
-        stock.zeroize();
-        self.given += N;
-        Ok(bytes)
-    }
-}
-
-/// Random bytes, fit for secrets. Each is given once, and forgotten here.
+/// Random bytes, fit for secrets.
 ///
 /// # Errors
 /// When the operating system gives no random bytes.
 pub fn random<const N: usize>() -> Result<[u8; N], EntropyError> {
-    RANDOM.with_borrow_mut(Stock::give)
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(EntropyError)?;
+    Ok(bytes)
 }
 
 /// Fresh randomness for one login, on either side. Never use one twice.
@@ -158,16 +128,6 @@ mod tests {
         let (one, other) = (Nonce::from_os().expect("entropy"), Nonce::from_os().expect("entropy"));
         assert_ne!(one.text(), other.text());
         assert_eq!(one.text().len(), 24);
-    }
-
-    #[test]
-    fn no_random_byte_is_given_twice_or_kept() {
-        let mut stock = Stock { bytes: [0; STOCK], given: STOCK };
-        let mut seen = std::collections::HashSet::new();
-        for _ in 0..STOCK {
-            assert!(seen.insert(stock.give::<NONCE_LEN>().expect("entropy")));
-            assert!(stock.bytes[..stock.given].iter().all(|&byte| byte == 0));
-        }
     }
 
     #[test]
