@@ -1,4 +1,4 @@
-//! Every interleaving of the executor's mailbox, checked by loom: a wake-up that was posted is never slept through.
+//! The interleavings of the executor's mailbox, checked by loom up to a bound: a wake-up that was posted is never slept through.
 //!
 //! The file under test is the one that is shipped; loom's locks and atomics take the place of the standard ones.
 
@@ -59,8 +59,8 @@ fn sleep_until_seen(worker: &Worker, ready: &AtomicUsize, wanted: usize) {
     }
 }
 
-/// Context switches at most that a thread does not ask for: loom's authors found that two or three show nearly all
-/// bugs, and more take hours.
+/// Context switches at most that a thread does not ask for. Loom's documentation recommends two or three; without a
+/// bound this model did not end within ten minutes.
 const PREEMPTIONS: usize = 2;
 
 fn model(tasks: usize, threads: usize) {
