@@ -4,7 +4,7 @@ use super::Reading;
 use super::lexer::{Kind, Lexer, Token};
 
 /// Characters of a sample; what comes after is cut.
-const MAX_SAMPLE: usize = 120;
+pub(super) const MAX_SAMPLE: usize = 120;
 
 /// Stands for what was cut.
 const CUT: &str = "...";
@@ -12,6 +12,7 @@ const CUT: &str = "...";
 /// The text on one line: literals replaced by `?`, comments removed, blanks squeezed, cut at [`MAX_SAMPLE`].
 pub(crate) fn sample(text: &[u8], reading: Reading) -> String {
     let mut lexer = Lexer::new(text, reading);
+    let readable = reading.ascii_safe || text.is_ascii();
     let mut out = String::new();
     let mut length = 0;
     let mut last_end = 0;
@@ -22,7 +23,7 @@ pub(crate) fn sample(text: &[u8], reading: Reading) -> String {
         }
         let gap = token.start > last_end && !out.is_empty();
         last_end = token.end;
-        let room = MAX_SAMPLE - length;
+        let room = MAX_SAMPLE - CUT.len() - length;
         let shown = shown(&lexer, token, room);
         let more = usize::from(gap) + shown.chars().count();
         if more > room {
@@ -34,8 +35,14 @@ pub(crate) fn sample(text: &[u8], reading: Reading) -> String {
         }
         out.push_str(&shown);
         length += more;
-        if token.kind == Kind::Broken {
-            return out;
+        match token.kind {
+            Kind::Broken => return out,
+            // The end of a literal is uncertain: what seems to follow may be of it.
+            Kind::Text(_) if !readable => {
+                out.push_str(CUT);
+                return out;
+            }
+            _ => {}
         }
     }
 }
