@@ -18,7 +18,7 @@ mod owed;
 mod params;
 mod quiescent;
 mod rested;
-#[allow(dead_code)] // what texts do is judged before anything asks for it
+#[allow(dead_code, unused_imports)] // what texts do is judged before anything asks for it
 mod sql;
 mod statements;
 mod tally;

@@ -30,11 +30,13 @@ impl Judge<'_> {
             b"set_config" => self.set_config(),
             b"setseed" => self.note(Features::SEED),
             b"pg_notify" => self.note(Features::NOTIFY),
-            b"pg_advisory_lock" | b"pg_advisory_lock_shared" => self.note(Features::ADVISORY_LOCK),
-            b"pg_try_advisory_lock" => self.note(Features::ADVISORY_LOCK),
-            b"pg_advisory_unlock" | b"pg_advisory_unlock_all" => self.note(Features::ADVISORY_UNLOCK),
-            b"pg_advisory_unlock_shared" => self.note(Features::ADVISORY_UNLOCK),
-            b"pg_try_advisory_lock_shared" => self.note(Features::ADVISORY_LOCK),
+            b"pg_advisory_lock"
+            | b"pg_advisory_lock_shared"
+            | b"pg_try_advisory_lock"
+            | b"pg_try_advisory_lock_shared" => self.note(Features::ADVISORY_LOCK),
+            b"pg_advisory_unlock" | b"pg_advisory_unlock_shared" | b"pg_advisory_unlock_all" => {
+                self.note(Features::ADVISORY_UNLOCK);
+            }
             b"into" if token.kind == Kind::Word && !self.after_insert() => self.select_into(),
             _ => {}
         }
@@ -73,7 +75,13 @@ impl Judge<'_> {
                     }
                     Kind::Mark(b'(' | b'[') => depth += 1,
                     Kind::Mark(b')' | b']') => depth -= 1,
-                    _ => {}
+                    Kind::Mark(_)
+                    | Kind::Word
+                    | Kind::Quoted
+                    | Kind::UnicodeName
+                    | Kind::Text(_)
+                    | Kind::Number
+                    | Kind::Param => {}
                 }
                 length += 1;
                 match argument {

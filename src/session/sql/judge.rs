@@ -13,7 +13,7 @@ pub(super) fn judge(text: &[u8], reading: Reading) -> Option<Box<Digest>> {
     if !readable {
         judge.note(Features::UNJUDGED);
     }
-    while !judge.ended {
+    while judge.place != Place::Ended {
         judge.statement();
     }
     let mut digest = judge.digest;
@@ -29,6 +29,19 @@ pub(super) fn judge(text: &[u8], reading: Reading) -> Option<Box<Digest>> {
     Some(Box::new(digest))
 }
 
+/// Where in the text the reading is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// In a statement, or before one.
+    Statement,
+    /// Within BEGIN ATOMIC ... END of a statement: semicolons do not end it.
+    Body,
+    /// The statement has been read to its end.
+    Over,
+    /// The text has been read to its end.
+    Ended,
+}
+
 /// The reading of one text.
 pub(super) struct Judge<'t> {
     pub(super) lexer: Lexer<'t>,
@@ -37,12 +50,7 @@ pub(super) struct Judge<'t> {
     last: Token,
     /// Parentheses open in this statement.
     depth: usize,
-    /// Within BEGIN ATOMIC ... END: semicolons do not end the statement.
-    in_body: bool,
-    /// The statement has been read to its end.
-    over: bool,
-    /// The text has been read to its end.
-    ended: bool,
+    place: Place,
     /// Some string names the temporary schema.
     names_temp: bool,
 }
@@ -56,9 +64,7 @@ impl<'t> Judge<'t> {
             digest: Digest::default(),
             last: NOTHING,
             depth: 0,
-            in_body: false,
-            over: false,
-            ended: false,
+            place: Place::Statement,
             names_temp: false,
         }
     }
@@ -69,24 +75,24 @@ impl<'t> Judge<'t> {
 
     /// The next token of this statement; `End` when it is over. Nothing of the text passes by unwatched.
     pub(super) fn token(&mut self) -> Token {
-        if self.over {
+        if self.is_over() {
             return NOTHING;
         }
         let token = self.lexer.next();
         match token.kind {
             Kind::Mark(b'(') => self.depth += 1,
             Kind::Mark(b')') => self.depth = self.depth.saturating_sub(1),
-            Kind::Mark(b';') if self.depth == 0 && !self.in_body => {
-                self.over = true;
+            Kind::Mark(b';') if self.depth == 0 && self.place != Place::Body => {
+                self.place = Place::Over;
                 return NOTHING;
             }
             Kind::Word | Kind::Quoted => self.watch(token),
             Kind::UnicodeName | Kind::Text(Quoting::Unicode) => self.note(Features::UNJUDGED),
             Kind::Text(_) => self.names_temp |= names_temp(self.lexer.bytes(token)),
-            Kind::End => (self.over, self.ended) = (true, true),
+            Kind::End => self.place = Place::Ended,
             Kind::Broken => {
                 self.note(Features::UNJUDGED);
-                (self.over, self.ended) = (true, true);
+                self.place = Place::Ended;
             }
             Kind::Number | Kind::Param | Kind::Mark(_) => {}
         }
@@ -94,10 +100,14 @@ impl<'t> Judge<'t> {
         token
     }
 
+    const fn is_over(&self) -> bool {
+        matches!(self.place, Place::Over | Place::Ended)
+    }
+
     /// What the next token will be.
     pub(super) fn peek(&self) -> Token {
         let mut ahead = self.lexer;
-        if self.over { NOTHING } else { ahead.next() }
+        if self.is_over() { NOTHING } else { ahead.next() }
     }
 
     /// Whether this is the keyword.
@@ -112,18 +122,18 @@ impl<'t> Judge<'t> {
     /// Whether the statement goes on with these keywords.
     pub(super) fn follows(&self, words: &[&[u8]]) -> bool {
         let mut ahead = self.lexer;
-        !self.over && words.iter().all(|word| self.is(ahead.next(), word))
+        !self.is_over() && words.iter().all(|word| self.is(ahead.next(), word))
     }
 
     fn statement(&mut self) {
-        (self.depth, self.in_body, self.over, self.last) = (0, false, false, NOTHING);
+        (self.depth, self.place, self.last) = (0, Place::Statement, NOTHING);
         let mut head = self.token();
         if head.kind == Kind::End {
             return; // empty, or the end of all
         }
         if self.digest.statements >= MAX_STATEMENTS {
             self.note(Features::UNJUDGED);
-            self.ended = true;
+            self.place = Place::Ended;
             return;
         }
         self.digest.statements += 1;
@@ -132,7 +142,9 @@ impl<'t> Judge<'t> {
         if explained {
             head = self.explained();
         }
-        self.read(head, explained);
+        if head.kind != Kind::End {
+            self.read(head, explained);
+        }
         while self.token().kind != Kind::End {}
     }
 
@@ -261,10 +273,11 @@ impl<'t> Judge<'t> {
         let mut before = head;
         loop {
             let token = self.token();
-            match token.kind {
-                Kind::End => return,
-                Kind::Word => self.create_word(before, token, routine),
-                _ => {}
+            if token.kind == Kind::End {
+                return;
+            }
+            if token.kind == Kind::Word {
+                self.create_word(before, token, routine);
             }
             before = token;
         }
@@ -279,11 +292,13 @@ impl<'t> Judge<'t> {
         if !routine || self.depth > 0 {
             return;
         }
-        if self.in_body {
+        if self.place == Place::Body {
             let begins = before.kind == Kind::Mark(b';') || self.is(before, b"atomic");
-            self.in_body = !(begins && self.is(token, b"end"));
-        } else {
-            self.in_body = self.is(before, b"begin") && self.is(token, b"atomic");
+            if begins && self.is(token, b"end") {
+                self.place = Place::Statement;
+            }
+        } else if self.is(before, b"begin") && self.is(token, b"atomic") {
+            self.place = Place::Body;
         }
     }
 

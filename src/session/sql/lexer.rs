@@ -168,9 +168,8 @@ impl<'t> Lexer<'t> {
                 return false;
             };
             self.at += found;
-            if self.byte(0) == Some(b'\\') && escapes == Escapes::Backslash {
-                self.at += 2;
-            } else if escapes != Escapes::None && self.byte(1) == Some(quote) {
+            let escape = self.byte(0) == Some(b'\\') && escapes == Escapes::Backslash;
+            if escape || escapes != Escapes::None && self.byte(1) == Some(quote) {
                 self.at += 2;
             } else {
                 self.at += 1;

@@ -18,10 +18,12 @@ pub(super) fn folded<'b>(word: &[u8], buffer: &'b mut [u8; MAX_KEYWORD]) -> &'b 
 
 /// The name that an identifier stands for. `None` if that takes knowing more: escapes, or a cut within characters.
 pub(super) fn identifier(lexer: &Lexer<'_>, token: Token) -> Option<Vec<u8>> {
-    let mut name = match token.kind {
-        Kind::Word => lexer.bytes(token).to_ascii_lowercase(),
-        Kind::Quoted => unquoted(lexer.bytes(token), b'"'),
-        _ => return None,
+    let mut name = if token.kind == Kind::Word {
+        lexer.bytes(token).to_ascii_lowercase()
+    } else if token.kind == Kind::Quoted {
+        unquoted(lexer.bytes(token), b'"')
+    } else {
+        return None;
     };
     if name.len() > NAME_LEN {
         if !name.is_ascii() {
@@ -35,13 +37,14 @@ pub(super) fn identifier(lexer: &Lexer<'_>, token: Token) -> Option<Vec<u8>> {
 /// The value of a string, if it is written without escapes.
 pub(super) fn string(lexer: &Lexer<'_>, token: Token) -> Option<Vec<u8>> {
     let bytes = lexer.bytes(token);
-    match token.kind {
-        Kind::Text(Quoting::Simple) => Some(unquoted(bytes, b'\'')),
-        Kind::Text(Quoting::Dollar) => {
+    let Kind::Text(quoting) = token.kind else { return None };
+    match quoting {
+        Quoting::Simple => Some(unquoted(bytes, b'\'')),
+        Quoting::Dollar => {
             let tag = bytes.iter().skip(1).position(|byte| *byte == b'$')? + 2;
             Some(bytes.get(tag..bytes.len().checked_sub(tag)?)?.to_vec())
         }
-        _ => None,
+        Quoting::Unicode | Quoting::Other => None,
     }
 }
 

@@ -17,30 +17,51 @@ const UNDERSCORE: u8 = b'_' | SMALL;
 
 /// Whether `text` is one statement of a harmless kind, and has no trace of a name that matters.
 pub(super) fn is_plain(text: &[u8]) -> bool {
-    if begins_as_usual(text) {
-        return !suspicious(text);
+    match common_start(text) {
+        Common::Whole => return true,
+        Common::Word => return !suspicious(text.get(COMMON_WORD..).unwrap_or_default()),
+        Common::Other => {}
     }
     let mut lexer = Lexer::new(text, Reading { standard_strings: true, ascii_safe: true });
     let mut head = lexer.next();
     while matches!(head.kind, Kind::Mark(b';' | b'(')) {
         head = lexer.next();
     }
-    match head.kind {
-        Kind::End => true,
-        Kind::Word if matches!(start(lexer.bytes(head)), Start::Plain | Start::Transaction) => {
-            !suspicious(text.get(head.end..).unwrap_or_default())
-        }
-        _ => false,
+    if head.kind != Kind::Word {
+        return head.kind == Kind::End;
     }
+    matches!(start(lexer.bytes(head)), Start::Plain | Start::Transaction)
+        && !suspicious(text.get(head.end..).unwrap_or_default())
 }
 
-/// Whether the text begins with one of the four most common words.
-fn begins_as_usual(text: &[u8]) -> bool {
-    let Some((head, _)) = text.split_first_chunk::<8>() else { return false };
-    let small = u64::from_be_bytes(*head) | u64::from_be_bytes([SMALL; 8]);
-    [*b"select \0", *b"update \0", *b"insert \0", *b"delete \0"]
-        .iter()
-        .any(|word| small >> 8 == u64::from_be_bytes(*word) >> 8)
+/// Letters of each of the most common words.
+const COMMON_WORD: usize = 6;
+
+/// How a text begins.
+enum Common {
+    /// It is one of the most common texts as a whole.
+    Whole,
+    /// With one of the most common words.
+    Word,
+    /// Some other way.
+    Other,
+}
+
+/// Looks at the first eight bytes of a text at once.
+fn common_start(text: &[u8]) -> Common {
+    let head = text.first_chunk().copied().unwrap_or_else(|| {
+        let mut head = [b' '; 8];
+        head.iter_mut().zip(text).for_each(|(place, byte)| *place = *byte);
+        head
+    });
+    let small = u64::from_be_bytes(head) | u64::from_be_bytes([SMALL; 8]);
+    let is = |word: &&[u8; 8]| small == u64::from_be_bytes(**word);
+    let begins = |word: &&[u8; 8]| (small ^ u64::from_be_bytes(**word)) >> u8::BITS == 0;
+    if [b"select  ", b"update  ", b"insert  ", b"delete  "].iter().any(begins) {
+        return Common::Word;
+    }
+    let whole = [b"begin   ", b"begin;  ", b"commit  ", b"commit; ", b"rollback", b"end     "];
+    if text.len() <= head.len() && whole.iter().any(is) { Common::Whole } else { Common::Other }
 }
 
 /// Whether there is a second statement, an identifier with escapes, or a name or keyword that matters.
@@ -55,13 +76,12 @@ fn suspicious(text: &[u8]) -> bool {
         at += BLOCK;
     }
     // What is left is shorter than a block: look at the last whole one, if there is one.
-    let (block, at) = match text.last_chunk() {
-        Some(block) => (*block, text.len() - (BLOCK + 1)),
-        None => {
-            let mut block = [0; BLOCK + 1];
-            block.iter_mut().zip(text).for_each(|(place, byte)| *place = *byte);
-            (block, 0)
-        }
+    let (block, at) = if let Some(block) = text.last_chunk() {
+        (*block, text.len() - (BLOCK + 1))
+    } else {
+        let mut block = [0; BLOCK + 1];
+        block.iter_mut().zip(text).for_each(|(place, byte)| *place = *byte);
+        (block, 0)
     };
     let hits = strikes(&block);
     hits != 0 && confirmed(text, at, hits)
@@ -104,11 +124,10 @@ fn confirmed(text: &[u8], start: usize, hits: u128) -> bool {
         hits &= !(u128::from(u8::MAX) << (place * u8::BITS));
         let at = start + place as usize;
         let matters = match small(at) {
-            b';' | b'&' => true,
             b'p' => small(at + 2) == UNDERSCORE,
             b'm' => at >= 2 && small(at - 2) == b't' && small(at - 1) == b'e',
             b'e' => at >= 1 && small(at - 1) == b's' && matches!(small(at + 2), b's' | UNDERSCORE),
-            _ => true,
+            _ => true, // a semicolon, or U& of an identifier with escapes
         };
         if matters {
             return true;

@@ -35,27 +35,24 @@ pub(crate) fn sample(text: &[u8], reading: Reading) -> String {
         }
         out.push_str(&shown);
         length += more;
-        match token.kind {
-            Kind::Broken => return out,
+        if token.kind == Kind::Broken {
+            return out;
+        }
+        if !readable && matches!(token.kind, Kind::Text(_)) {
             // The end of a literal is uncertain: what seems to follow may be of it.
-            Kind::Text(_) if !readable => {
-                out.push_str(CUT);
-                return out;
-            }
-            _ => {}
+            out.push_str(CUT);
+            return out;
         }
     }
 }
 
 /// A token as shown: at least one character more than there is `room` for if it does not fit.
 fn shown(lexer: &Lexer<'_>, token: Token, room: usize) -> String {
-    match token.kind {
-        Kind::Text(_) | Kind::Number | Kind::Broken => "?".into(),
-        _ => {
-            let bytes = lexer.bytes(token);
-            // A character takes four bytes at most.
-            let bytes = bytes.get(..room.saturating_mul(4).saturating_add(4)).unwrap_or(bytes);
-            String::from_utf8_lossy(bytes).chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
-        }
+    if matches!(token.kind, Kind::Text(_) | Kind::Number | Kind::Broken) {
+        return "?".into();
     }
+    let bytes = lexer.bytes(token);
+    // A character takes four bytes at most.
+    let bytes = bytes.get(..room.saturating_mul(4).saturating_add(4)).unwrap_or(bytes);
+    String::from_utf8_lossy(bytes).chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

@@ -25,7 +25,7 @@ impl Judge<'_> {
             return;
         }
         if self.is(head, b"session") && self.follows(&[b"characteristics"]) {
-            self.note_set(local, false);
+            self.note(held(local, Features::SET));
             for name in CHARACTERISTICS {
                 self.touch(Some(name), local);
             }
@@ -52,7 +52,8 @@ impl Judge<'_> {
         let value = self.peek();
         let reset =
             self.is_any(value, &[b"default", b"local"]) || matches!(value.kind, Kind::End | Kind::Mark(b';'));
-        self.note_set(local, reset);
+        let session = if reset { Features::RESET } else { Features::SET };
+        self.note(held(local, session));
         self.touch(Some(name), local);
     }
 
@@ -62,7 +63,8 @@ impl Judge<'_> {
         self.token();
         let value = self.peek();
         let reset = self.is(value, b"default");
-        self.note_set(local, reset);
+        let session = if reset { Features::RESET } else { Features::SET };
+        self.note(held(local, session));
         self.touch(name.as_deref(), local);
     }
 
@@ -84,14 +86,6 @@ impl Judge<'_> {
             let name = self.variable(head);
             self.touch(name.as_deref(), false);
         }
-    }
-
-    fn note_set(&mut self, local: bool, reset: bool) {
-        self.note(match (local, reset) {
-            (true, _) => Features::SET_LOCAL,
-            (false, true) => Features::RESET,
-            (false, false) => Features::SET,
-        });
     }
 
     /// Whether the word just read is the name of a variable, or the first part of it.
@@ -154,4 +148,9 @@ impl Judge<'_> {
         }
         self.digest.settings.push(name.into());
     }
+}
+
+/// What setting something does: to the session, unless it holds for the transaction only.
+const fn held(local: bool, session: Features) -> Features {
+    if local { Features::SET_LOCAL } else { session }
 }
