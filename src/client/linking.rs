@@ -100,13 +100,27 @@ impl Relay {
         Ok(taken)
     }
 
-    pub(super) fn release_if_possible(&mut self, now: Instant) {
+    pub(super) fn release_if_possible(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        out: &mut Outboxes,
+    ) -> Result<(), Ended> {
         // A server that was just lent for what waits in the carry is at rest too, but not done with.
-        let Some(link) = self.link.as_ref().filter(|_| !self.retry) else { return };
+        let Some(link) = self.link.as_mut().filter(|_| !self.retry) else { return Ok(()) };
         let unsent = link.unsent.len() + usize::from(link.lease.stream.has_unsent() || link.mute);
         let unread = link.unread.len() + usize::from(link.lease.stream.has_unread());
-        let Some(evidence) = self.session.try_release(unsent, unread) else { return };
-        let Some(Link { mut lease, .. }) = self.link.take() else { return };
+        if self.session.wants_survey(unsent, unread) {
+            out.clear();
+            {
+                let mut catalog = self.home.catalog.borrow_mut();
+                let mut turn = turn(now, Some(&mut link.lease), &mut catalog, &self.home, out);
+                self.session.ask_survey(&mut turn);
+            }
+            self.send_both(cx, out, &[])?;
+        }
+        let Some(evidence) = self.session.try_release(unsent, unread) else { return Ok(()) };
+        let Some(Link { mut lease, .. }) = self.link.take() else { return Ok(()) };
         self.session.unlink(Some(&mut lease.facts));
         self.entry.server.set(None);
         let settings = self.home.settings.borrow();
@@ -121,6 +135,7 @@ impl Relay {
             lease.watch();
             lease.release(evidence, now);
         }
+        Ok(())
     }
 
     /// The end: hands the server to whoever brings it home, and the stream to whoever says goodbye.

@@ -146,7 +146,7 @@ impl Relay {
         moved |= self.pump_server(cx, now, scratch)?;
         moved |= self.pump_client(cx, now, scratch)?;
         moved |= self.poll_checkout(cx, now, &mut scratch.out)?;
-        self.release_if_possible(now);
+        self.release_if_possible(cx, now, &mut scratch.out)?;
         self.obey()?;
         Ok(moved && !self.is_settled(cx))
     }
@@ -217,7 +217,7 @@ impl Relay {
             let mut turn = turn(now, Some(&mut link.lease), &mut catalog, &self.home, out);
             self.session.on_server(&mut turn, input)
         };
-        let sent = send(&mut self.stream, cx, &out.to_client, input, &mut self.unsent).map_err(gone);
+        let sent = self.send_both(cx, out, input);
         let outcome = match taken.halt {
             Halt::End(error) => Err(Ended::Session(error)),
             Halt::More | Halt::NeedServer | Halt::Wait => sent,

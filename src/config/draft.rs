@@ -12,7 +12,7 @@ use super::raw::Raw;
 use super::setting::Setting;
 use super::{
     AuthType, Config, ConsoleRights, Database, LogFormat, Pacing, PoolMode, Process, Runtime, ServerDefaults,
-    ShownSetting, SocketOptions, SslMode, TlsSettings,
+    SessionState, ShownSetting, SocketOptions, SslMode, TlsSettings,
 };
 
 /// What the rows of `[pooler]` fill: the configuration, and what is needed only while reading it.
@@ -66,6 +66,7 @@ pub(super) const fn blank_database() -> Database {
         user: None,
         password: None,
         pool_mode: None,
+        session_state: None,
         pool_size: None,
         min_pool_size: None,
         reserve_pool_size: None,
@@ -135,6 +136,7 @@ const fn blank_pacing() -> Pacing {
 const fn blank_defaults() -> ServerDefaults {
     ServerDefaults {
         pool_mode: PoolMode::Session,
+        session_state: SessionState::Track,
         pool_size: 0,
         min_pool_size: 0,
         reserve_pool_size: 0,

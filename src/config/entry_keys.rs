@@ -32,6 +32,8 @@ pub static DATABASE_SETTINGS: &[Setting<Database>] = &[
     database("password", Unset, K::Secret(|d, v| d.password = v)).means("Password of that role"),
     database("pool_mode", Inherits("pool_mode"), K::PoolMode(|d, v| d.pool_mode = Some(v)))
         .means("As in [pooler], for this database"),
+    database("session_state", Inherits("session_state"), K::SessionState(|d, v| d.session_state = Some(v)))
+        .means("As in [pooler], for this database"),
     database(
         "pool_size",
         Inherits("default_pool_size"),

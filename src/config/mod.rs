@@ -40,6 +40,6 @@ pub use secret::Secret;
 pub use setting::{Fallback, Setting};
 pub use settings::{
     AuthType, CONSOLE_NAMES, Config, ConsoleRights, Database, LogFormat, Pacing, PoolMode, Process, Runtime,
-    SecretEq, ServerDefaults, ShownSetting, SocketOptions, SslMode, TlsSettings, User,
+    SecretEq, ServerDefaults, SessionState, ShownSetting, SocketOptions, SslMode, TlsSettings, User,
 };
 pub use url::from_url;

@@ -100,6 +100,8 @@ pub static SETTINGS: &[Setting<Draft>] = &[
     row("reserve_pool_timeout", Is("5"), K::Limit(|d, v| d.config.defaults.reserve_pool_timeout = v))
         .means("Wait after which the reserve is used; 0 never uses it"),
     // Sessions
+    row("session_state", Is("track"), K::SessionState(|d, v| d.config.defaults.session_state = v))
+        .means("What is done about SET, temporary tables and the like outside session mode"),
     row("track_extra_parameters", Is("IntervalStyle"), K::List(|d, v| d.config.track_extra_parameters = v))
         .means("Parameters followed per client besides the built-in ones")
         .fixed(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{
     AuthType, Config, ConsoleRights, Database, LogFormat, Pacing, PoolMode, Process, Runtime, ServerDefaults,
-    SocketOptions, SslMode, TlsSettings,
+    SessionState, SocketOptions, SslMode, TlsSettings,
 };
 
 /// No databases, no users, no limits in time, no TLS.
@@ -44,6 +44,7 @@ pub(crate) fn database() -> Database {
         user: None,
         password: None,
         pool_mode: None,
+        session_state: None,
         pool_size: None,
         min_pool_size: None,
         reserve_pool_size: None,
@@ -87,6 +88,7 @@ fn pacing() -> Pacing {
 fn defaults() -> ServerDefaults {
     ServerDefaults {
         pool_mode: PoolMode::Transaction,
+        session_state: SessionState::Track,
         pool_size: 20,
         min_pool_size: 0,
         reserve_pool_size: 0,

@@ -147,6 +147,19 @@ impl PoolMode {
     }
 }
 
+/// What is done about what a client does to its session in transaction and statement mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SessionState {
+    /// Settings follow the client; whatever else it has on a server keeps that server with it.
+    Track,
+    /// Settings that servers do not report keep the server with the client, too.
+    Pin,
+    /// It ends with the transaction.
+    Clean,
+    /// Nothing: it stays on the server, for whoever comes next. Reported parameters follow the client, as in PgBouncer.
+    PgBouncer,
+}
+
 /// Time limits of clients, of waiting, and of the whole process.
 #[derive(Debug, Clone)]
 pub struct Pacing {
@@ -193,6 +206,8 @@ pub struct ServerDefaults {
     pub idle_transaction_timeout: Option<Duration>,
     /// `query_timeout`: longest running query; it is cancelled on the server.
     pub query_timeout: Option<Duration>,
+    /// `session_state`.
+    pub session_state: SessionState,
     /// `max_prepared_statements` per server connection; 0 turns tracking off.
     pub max_prepared_statements: u32,
 }
@@ -257,6 +272,8 @@ pub struct Database {
     pub password: Option<SecretEq>,
     /// Overrides of the defaults.
     pub pool_mode: Option<PoolMode>,
+    /// Likewise.
+    pub session_state: Option<SessionState>,
     /// Likewise.
     pub pool_size: Option<u32>,
     /// Likewise.

@@ -14,7 +14,9 @@ use crate::config::Secret;
 use crate::metrics::Counters;
 use crate::net::clock;
 use crate::pool::Pool;
-use crate::session::{Catalog, Outbox, ParamSet, Rules, ServerFacts, Session, Taken, TrackedNames, Turn};
+use crate::session::{
+    Catalog, Outbox, ParamSet, Rules, ServerFacts, Session, Startup, Taken, TrackedNames, Turn, Wished,
+};
 
 /// What PostgreSQL reports at login, for clients that log in to the pooler.
 #[derive(Debug, Clone, Default)]
@@ -23,6 +25,45 @@ pub struct Welcome {
     pub reported: Vec<(Vec<u8>, Vec<u8>)>,
     /// The followed ones among them.
     pub followed: ParamSet,
+}
+
+/// What clients asked for at their login, and what PostgreSQL made of it.
+#[derive(Debug, Default)]
+pub struct Startups {
+    tried: HashMap<Vec<(String, Vec<u8>)>, Rc<Startup>>,
+    last: Rc<Wished>,
+}
+
+impl Startups {
+    /// What became of the same values earlier.
+    pub fn get(&self, values: &[(String, Vec<u8>)]) -> Option<Rc<Startup>> {
+        self.tried.get(values).cloned()
+    }
+
+    /// Remembers what became of some values.
+    pub fn learn(&mut self, values: Vec<(String, Vec<u8>)>, startup: &Rc<Startup>) {
+        /// Applications of one pool differ in a few of these; a thousand kinds are one kind with a counter in it.
+        const MAX_TRIED: usize = 1000;
+        if self.tried.len() >= MAX_TRIED {
+            self.tried.clear();
+        }
+        self.tried.insert(values, Rc::clone(startup));
+    }
+
+    /// The same values, in one place with those of the last client if they are equal.
+    pub fn share(&mut self, startup: Startup) -> Rc<Wished> {
+        if *self.last.startup() != startup {
+            self.last = Rc::new(startup.into());
+        }
+        Rc::clone(&self.last)
+    }
+}
+
+impl Welcome {
+    /// Whether servers report just this value anyway.
+    pub fn reports(&self, name: &[u8], value: &[u8]) -> bool {
+        self.reported.iter().any(|(known, usual)| known.eq_ignore_ascii_case(name) && usual == value)
+    }
 }
 
 /// Settings of one pool that a reload may change.
@@ -67,6 +108,8 @@ pub struct Home {
     pub welcome: RefCell<Option<Rc<Welcome>>>,
     /// Parameter values of the last client that logged in: most have the same ones, and share them.
     pub usual: RefCell<ParamSet>,
+    /// Startup values that PostgreSQL has accepted, as it spelled them, by what clients had asked for.
+    pub startups: RefCell<Startups>,
     /// How servers are opened.
     pub plan: RefCell<ServerPlan>,
     /// Settings in force.
@@ -88,6 +131,9 @@ impl Home {
     pub fn adopt(&self, id: u64, opened: Opened, plan: &ServerPlan) -> ServerConn {
         let mut facts = ServerFacts::default();
         for (name, value) in &opened.parameters {
+            if name == b"session_authorization" {
+                facts.login = value.as_slice().into();
+            }
             if let Some(index) = self.names.index(name) {
                 facts.params.set(index, value);
             }

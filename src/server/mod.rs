@@ -33,6 +33,6 @@ mod wire;
 pub use cancel::{CancelError, CancelTarget, send_cancel};
 pub use conn::{Alarms, ServerConn, ServerEntry, open_for};
 pub use error::{OpenCause, OpenError, OpenKind};
-pub use home::{Home, HomeSettings, ProvenSecrets, Welcome};
+pub use home::{Home, HomeSettings, ProvenSecrets, Startups, Welcome};
 pub use open::{Opened, ServerKey, ServerPlan, open};
-pub use wind_down::{Left, cancel_server, give_back, retire, wind_down};
+pub use wind_down::{Left, cancel_server, give_back, retire, try_startup, wind_down};

@@ -4,9 +4,13 @@
 //! path and row security in force are compared by PostgreSQL itself, which plans again when they differ (S32).
 
 use std::borrow::Borrow;
+use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
 use std::rc::Rc;
+
+use super::sql::{self, Digest};
+use super::tracking::USUAL_READING;
 
 /// One statement text with its parameter types, prepared under one name wherever it is needed.
 #[derive(Debug)]
@@ -14,6 +18,8 @@ pub struct Statement {
     id: u64,
     server_name: Box<[u8]>,
     rest: Box<[u8]>,
+    /// What it may do to a session, read as most clients write.
+    digest: OnceCell<Option<Box<Digest>>>,
 }
 
 impl Statement {
@@ -32,10 +38,20 @@ impl Statement {
         &self.rest
     }
 
+    /// What it may do to a session, if anything, for a client whose texts are read as most are.
+    pub(super) fn digest(&self) -> Option<&Digest> {
+        self.digest.get_or_init(|| sql::digest(text_of(&self.rest), USUAL_READING)).as_deref()
+    }
+
     /// Whether the text was too large to keep, so that it exists on one server only.
     pub fn is_private(&self) -> bool {
         self.rest.is_empty()
     }
+}
+
+/// The text in front of the types in what a Parse holds behind its name.
+pub(super) fn text_of(rest: &[u8]) -> &[u8] {
+    rest.split(|&b| b == 0).next().unwrap_or_default()
 }
 
 struct ByText(Rc<Statement>);
@@ -79,7 +95,7 @@ impl Catalog {
         self.sweep(rest.len());
         let id = self.next_id();
         let server_name = format!("pooler_{id}").into_bytes().into();
-        let statement = Rc::new(Statement { id, server_name, rest: rest.into() });
+        let statement = Rc::new(Statement { id, server_name, rest: rest.into(), digest: OnceCell::new() });
         self.statements.insert(ByText(Rc::clone(&statement)));
         statement
     }
@@ -91,6 +107,7 @@ impl Catalog {
             id,
             server_name: format!("pooler_{id}").into_bytes().into(),
             rest: Box::default(),
+            digest: OnceCell::new(),
         })
     }
 

@@ -5,6 +5,11 @@ use crate::proto::{FrameHeader, HEADER_LEN, PgError, SqlState, TargetView, put_r
 use super::conversation::{Body, Gate, Halt, Session, Taken, Turn};
 use super::error::SessionError;
 use super::owed::{Kind, Why};
+use super::sql;
+
+/// A Query up to this size is held whole, so that its words can be read; a larger one streams, and its server is asked
+/// afterwards whether anything came of it. The size of a worker's read buffer.
+const MAX_HELD_QUERY: usize = 64 * 1024;
 
 /// What happens to the message at the front of the input.
 pub(super) enum Act {
@@ -71,7 +76,7 @@ impl Session {
         matches!(input.first(), Some(b'Q' | b'P' | b'B' | b'D' | b'E'))
             && matches!(FrameHeader::frontend(input), Ok(Some(_)))
             && self.from_client.left == 0
-            && self.gate == Gate::Open
+            && matches!(self.gate, Gate::Open)
             && self.inflight.is_empty()
             && !self.inflight.is_skipping()
     }
@@ -86,10 +91,10 @@ impl Session {
             b'H' => header.wire_len > HEADER_LEN,
             _ => true,
         };
-        if self.is_preparing() || (owes && self.inflight.is_full()) {
+        if matches!(self.gate, Gate::Preparing(_) | Gate::Resetting) || (owes && self.inflight.is_full()) {
             return Act::Stop(Halt::Wait);
         }
-        if self.gate == Gate::SkipToSync {
+        if matches!(self.gate, Gate::SkipToSync) {
             return self.skip_unsent(turn, header.tag);
         }
         if self.inflight.is_skipping() && header.tag != b'S' {
@@ -104,8 +109,11 @@ impl Session {
             b'c' | b'f' => self.copy_end(),
             b'C' if self.tracks_statements() => self.close(turn, header, rest),
             _ if !linked => Act::Stop(Halt::NeedServer),
-            b'Q' => self.query(turn),
+            b'Q' => self.query(turn, header, rest),
             b'F' => {
+                if self.reads_texts() {
+                    self.note_unread(); // a function is as good as its caller's word
+                }
                 self.begin_request(turn);
                 self.send(Kind::FunctionCall, Why::Client);
                 self.segment += 1;
@@ -185,7 +193,7 @@ impl Session {
         }
         self.begin_request(turn);
         self.send(Kind::Sync, Why::Client);
-        self.segment += 1;
+        self.end_segment();
         Act::Pass
     }
 
@@ -225,7 +233,25 @@ impl Session {
         }
     }
 
-    fn query(&mut self, turn: &mut Turn<'_>) -> Act {
+    fn query(&mut self, turn: &mut Turn<'_>, header: FrameHeader, rest: &[u8]) -> Act {
+        if self.reads_texts() {
+            match whole_body(header, rest) {
+                Some(body) => {
+                    let text = body.strip_suffix(b"\0").unwrap_or(body);
+                    if let Some(digest) = sql::digest(text, self.reading()) {
+                        return self.query_with_traces(turn, header, text, &digest);
+                    }
+                }
+                None if header.wire_len <= MAX_HELD_QUERY => return Act::NeedBytes,
+                None => self.note_unread(),
+            }
+        }
+        self.send_query(turn);
+        Act::Pass
+    }
+
+    /// A Query goes out.
+    pub(super) fn send_query(&mut self, turn: &mut Turn<'_>) {
         self.begin_request(turn);
         if self.tracks_statements() {
             self.unnamed.send_end(self.segment);
@@ -233,8 +259,15 @@ impl Session {
         } else {
             self.send(Kind::Query, Why::Client);
         }
+        self.end_segment();
+    }
+
+    /// A Sync, Query or FunctionCall was sent.
+    fn end_segment(&mut self) {
         self.segment += 1;
-        Act::Pass
+        if self.restore.is_some() && matches!(self.gate, Gate::Open) {
+            self.gate = Gate::Resetting;
+        }
     }
 }
 

@@ -73,6 +73,20 @@ impl InFlight {
         self.queue.push_back(Owed { kind, why });
     }
 
+    /// Tells what the last message was sent for, after all.
+    pub(super) fn retell_last(&mut self, why: Why) {
+        if let Some(last) = self.queue.back_mut() {
+            last.why = why;
+        }
+    }
+
+    /// The statement at the head has failed: its `Z` proves nothing but the end.
+    pub(super) fn retell_head(&mut self, why: Why) {
+        if let Some(head) = self.queue.front_mut() {
+            head.why = why;
+        }
+    }
+
     /// Notes that a Flush was sent: nothing is owed, but the server is not at rest before the next Sync.
     pub fn flushed(&mut self) {
         self.batch_open = true;
@@ -201,7 +215,8 @@ impl InFlight {
         }
         let head = self.queue.front().ok_or(Misfit(tag))?;
         let step = step(head.kind, tag, self.copy).ok_or(Misfit(tag))?;
-        let forward = head.why.forwards();
+        // The end of a Query that was refused is the client's; its error was ours.
+        let forward = head.why.forwards() || tag == b'Z' && matches!(head.why, Why::RefuseQuery(_));
         match tag {
             b'G' => self.begin_copy_in(),
             b'H' => self.copy = CopyState::Out,

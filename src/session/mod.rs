@@ -4,6 +4,8 @@
 //! Read `conversation` first, then the two directions `from_client` and `from_server`, then `inflight`, on which
 //! all of it rests.
 
+mod answer;
+mod by_sql;
 mod catalog;
 mod conversation;
 mod error;
@@ -17,14 +19,19 @@ mod outbox;
 mod owed;
 mod params;
 mod quiescent;
+mod records;
 mod rested;
-#[allow(dead_code, unused_imports)] // what texts do is judged before anything asks for it
+mod settings;
 mod sql;
 mod statements;
+mod survey;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod tracking;
+mod trial;
 mod unnamed;
+mod wishes;
 
 pub use catalog::{Catalog, Statement};
 pub use conversation::{Halt, Rules, ServerFacts, Session, Taken, Turn};
@@ -37,6 +44,10 @@ pub use owed::{CopyState, Kind, Owed, Why};
 pub use params::{ParamSet, TrackedNames};
 pub use quiescent::Quiescent;
 pub use rested::Rested;
+pub use settings::Settings;
 pub use statements::{Lookup, ServerStatements};
+pub use survey::PinReasons;
 pub use tally::Tally;
+pub use tracking::Pins;
 pub use unnamed::{Spare, Unnamed};
+pub use wishes::{Startup, Wished};

@@ -68,6 +68,16 @@ impl Unnamed {
         }
     }
 
+    /// Its text and types, also of one on its way; `None` if they were not kept.
+    pub fn text(&self) -> Option<&[u8]> {
+        let sent = self.sent.iter().rev().find_map(|sent| match &sent.change {
+            Change::Parse(text, pinned) => Some((text, *pinned)),
+            Change::Prepare(_) | Change::End => None,
+        });
+        let (text, pinned) = sent.or_else(|| self.current.as_ref().map(|text| (text, self.pinned)))?;
+        (!pinned).then_some(&text.rest)
+    }
+
     /// Notes a Parse by the client on its way. With `rest` of `None` the text was too large to keep.
     pub fn send_parse(&mut self, id: u64, rest: Option<&[u8]>, segment: u64) {
         let mut copy = self.spare.pop().unwrap_or_default();

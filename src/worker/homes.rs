@@ -33,6 +33,7 @@ impl Worker {
             counters: RefCell::default(),
             welcome: RefCell::default(),
             usual: RefCell::default(),
+            startups: RefCell::default(),
             plan: RefCell::new(self.plan_of(&config, entry, &key, None)),
             settings: RefCell::new(Rc::new(settings_of(&config, entry, server_user))),
             names: Rc::clone(&self.names),
@@ -183,7 +184,11 @@ fn settings_of(config: &Config, entry: &Database, user: &str) -> HomeSettings {
     let wants_reset = mode == PoolMode::Session || defaults.server_reset_query_always;
     let reset_query = wants_reset && !defaults.server_reset_query.is_empty();
     HomeSettings {
-        rules: Rules { mode, max_prepared: defaults.max_prepared_statements as usize },
+        rules: Rules {
+            mode,
+            max_prepared: defaults.max_prepared_statements as usize,
+            session_state: entry.session_state.unwrap_or(defaults.session_state),
+        },
         reset_query: reset_query.then(|| defaults.server_reset_query.clone()),
         query_timeout: user.query_timeout.or(defaults.query_timeout),
         idle_transaction_timeout: user.idle_transaction_timeout.or(defaults.idle_transaction_timeout),

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::{Instant, SystemTime};
 
-use super::first::{first_server, refuse_unfollowable};
+use super::first::{Unserved, first_server, judge_startup, refuse_unfollowable};
 use super::homes::server_user;
 use super::inbox::{Arrival, Migrant, ToWorker};
 use super::state::{ProcessCount, Standing, Worker};
@@ -224,6 +224,29 @@ impl Worker {
         Registered { worker: Rc::clone(self), entry }
     }
 
+    /// A client that cannot be served hears why.
+    async fn turn_away(
+        &self,
+        home: &Home,
+        (mut stream, entry): (Stream, Rc<ClientEntry>),
+        accepted: Vec<u8>,
+        unserved: Unserved,
+    ) {
+        tracing::info!(
+            client = entry.id,
+            peer = %entry.ends.peer(),
+            user = &*entry.user,
+            database = entry.database(),
+            "login failed: {unserved}"
+        );
+        if let Some(class) = unserved.class() {
+            home.counters.borrow_mut().error(class);
+        }
+        if let Some(tell) = unserved.for_client() {
+            say_goodbye(&mut stream, accepted, Some(tell)).await;
+        }
+    }
+
     /// Welcome, and the start of the conversation.
     async fn converse(
         &self,
@@ -236,27 +259,21 @@ impl Worker {
         let Some(home) = entry.home.clone() else { return };
         let present = home.pool.client_present();
         let served = first_server(&home, &mut stream, &entry, &self.scratch, deadline).await;
-        let served = served.and_then(|()| {
-            let ignored = &self.config().ignore_startup_parameters;
-            refuse_unfollowable(&home, &authenticated.parameters, ignored)
-        });
-        if let Err(unserved) = served {
-            tracing::info!(
-                client = entry.id,
-                peer = %entry.ends.peer(),
-                user = &*entry.user,
-                database = entry.database(),
-                "login failed: {unserved}"
-            );
-            if let Some(class) = unserved.class() {
-                home.counters.borrow_mut().error(class);
+        let served = served.and_then(|()| refuse_unfollowable(&home, &authenticated.parameters));
+        let judged = match served {
+            Ok(()) => {
+                let wanted = (deadline, &*authenticated.parameters);
+                judge_startup(&home, &mut stream, &entry, &self.scratch, wanted).await
             }
-            if let Some(tell) = unserved.for_client() {
-                say_goodbye(&mut stream, authenticated.accepted, Some(tell)).await;
+            Err(unserved) => Err(unserved),
+        };
+        let wished = match judged {
+            Ok(wished) => wished,
+            Err(unserved) => {
+                return self.turn_away(&home, (stream, entry), authenticated.accepted, unserved).await;
             }
-            return;
-        }
-        let params = client_params(&home, &authenticated.parameters);
+        };
+        let params = client_params(&home, wished.startup());
         let mut welcome = authenticated.accepted;
         put_welcome(&mut welcome, &home, &params, entry.key);
         home.counters.borrow_mut().logins += 1;
@@ -277,7 +294,7 @@ impl Worker {
             return;
         }
         entry.state.set(ClientState::Idle);
-        let session = Session::new(log.rules, params);
+        let session = Session::new(log.rules, params).with_wishes(wished);
         let scratch = Rc::clone(&self.scratch);
         let conversation = Conversation::new(stream, session, scratch);
         let (registered, (on_board, counted)) = books;
@@ -358,8 +375,8 @@ mod tests {
     #[test]
     fn a_logged_in_client_is_small() {
         assert!(size_of::<Stream>() <= 56, "stream: {}", size_of::<Stream>());
-        assert!(size_of::<Rested>() <= 64, "session: {}", size_of::<Rested>());
+        assert!(size_of::<Rested>() <= 72, "session: {}", size_of::<Rested>());
         assert!(size_of::<ClientEntry>() <= 200, "entry: {}", size_of::<ClientEntry>());
-        assert!(size_of::<Life>() <= 168, "task: {}", size_of::<Life>());
+        assert!(size_of::<Life>() <= 176, "task: {}", size_of::<Life>());
     }
 }

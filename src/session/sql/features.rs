@@ -78,6 +78,7 @@ features! {
 
 impl Features {
     /// Nothing.
+    #[cfg(test)]
     pub(crate) const NONE: Self = Self(0);
 
     /// Whether this set has something of `other`.

@@ -13,6 +13,7 @@ mod judge;
 mod lexer;
 mod name;
 mod plain;
+#[allow(dead_code)] // for reports to come
 mod sample;
 mod set;
 #[cfg(test)]
@@ -20,6 +21,7 @@ mod tests;
 mod verb;
 
 pub(crate) use features::Features;
+#[allow(unused_imports)] // likewise
 pub(crate) use sample::sample;
 
 use std::ops::Range;
