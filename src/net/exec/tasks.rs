@@ -9,7 +9,6 @@
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -79,7 +78,9 @@ pub(super) struct Tasks {
     slots: RefCell<Vec<Slot>>,
     /// The first of the free places: they form a list, so that no other memory grows when everybody leaves.
     free: Cell<Option<u32>>,
-    ready: RefCell<VecDeque<TaskId>>,
+    ready: RefCell<Vec<TaskId>>,
+    /// Memory for those that are ready in the next turn; empty between turns.
+    batch: Cell<Vec<TaskId>>,
     closed: Cell<bool>,
 }
 
@@ -102,7 +103,7 @@ impl Tasks {
         slot.name = name;
         slot.queued = true;
         drop(slots);
-        self.ready.borrow_mut().push_back(id);
+        self.ready.borrow_mut().push(id);
         id
     }
 
@@ -114,7 +115,7 @@ impl Tasks {
             && !matches!(slot.state, State::Free(_))
         {
             slot.queued = true;
-            self.ready.borrow_mut().push_back(id);
+            self.ready.borrow_mut().push(id);
         }
     }
 
@@ -125,12 +126,11 @@ impl Tasks {
 
     /// Polls each task that is ready now once.
     pub(super) fn run_ready(&self, running: &Running) {
-        let turn = self.ready.borrow().len();
-        for _ in 0..turn {
-            let next = self.ready.borrow_mut().pop_front();
-            let Some(id) = next else { break };
+        let mut batch = self.ready.replace(self.batch.take());
+        for id in batch.drain(..) {
             self.run(id, running);
         }
+        self.batch.set(batch);
         running.0.set(None);
     }
 
