@@ -152,7 +152,7 @@ impl Session {
         if !self.tracks_statements() {
             facts.unnamed = None; // from here on nobody watches what becomes of it
         }
-        self.inflight.reuse(std::mem::take(&mut facts.spare));
+        self.inflight.reuse(&mut facts.spare);
         self.request_since = self.request_since.map(|_| turn.now);
         self.xact_since = self.xact_since.map(|_| turn.now);
         let mut bound: Vec<&[u8]> = Vec::new();
@@ -267,6 +267,11 @@ impl Session {
         self.names.len()
     }
 
+    /// Bytes counted since they were last taken, of both directions.
+    pub const fn counted_bytes(&self) -> u64 {
+        self.tally.client_bytes + self.tally.server_bytes
+    }
+
     /// Takes what was counted since the last call.
     pub fn take_tally(&mut self) -> Tally {
         std::mem::take(&mut self.tally)
@@ -274,10 +279,7 @@ impl Session {
 
     /// A server is gone or given back: nothing of it remains here. `facts` are those of a server given back.
     pub fn unlink(&mut self, facts: Option<&mut ServerFacts>) {
-        let spare = self.inflight.end();
-        if let Some(facts) = facts {
-            facts.spare = spare;
-        }
+        self.inflight.end(facts.map(|facts| &mut facts.spare));
         self.from_server = Body::default();
         if self.gate == Gate::Preparing {
             self.gate = Gate::Open;
@@ -304,6 +306,7 @@ impl Session {
     }
 
     /// What the arrival of a reply proves (R52).
+    #[inline]
     pub(super) fn completed(&mut self, owed: &Owed, facts: &mut ServerFacts) {
         match owed.why {
             Why::NamedParse => {
