@@ -59,11 +59,13 @@ impl<C> Lease<C> {
             let now = state.at(now);
             state.shelve(self.slot, conn, now)
         });
-        if let Some(conn) = back {
-            self.pool.apply(|state, wakes| {
+        match back {
+            Ok(None) => {}
+            Ok(Some(waiter)) => waiter.wake(),
+            Err(conn) => self.pool.apply(|state, wakes| {
                 let now = state.at(now);
                 state.release(self.slot, conn, now, wakes);
-            });
+            }),
         }
     }
 

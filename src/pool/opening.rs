@@ -40,6 +40,11 @@ impl<C> PoolState<C> {
     // --- wishes ----------------------------------------------------------------------------------------------
 
     fn demand(&self) -> Demand {
+        // The usual pool is full and has no reserve: asked at each change, so this is the first question.
+        let open = self.open();
+        if open >= self.limits.size && self.limits.size > 0 && self.limits.reserve_timeout.is_none() {
+            return Demand::None;
+        }
         // While the server does not answer, one attempt at a time finds out as much as four.
         let parallel = if self.backoff.is_failing() { 1 } else { MAX_PARALLEL_CONNECTS };
         let connecting = self.count(SlotState::Connecting);
@@ -52,7 +57,6 @@ impl<C> PoolState<C> {
         if !queued && !below_min {
             return Demand::None;
         }
-        let open = self.open();
         if self.limits.size == 0 || open < self.limits.size {
             return Demand::Place;
         }
@@ -127,7 +131,7 @@ impl<C> PoolState<C> {
         };
         match reason {
             Some(reason) => self.retire(key, reason),
-            None => self.give(key, now, wakes),
+            None => wakes.waiter(self.give(key, now)),
         }
     }
 

@@ -196,7 +196,7 @@ impl Session {
         if !self.tracks_statements() {
             facts.unnamed = None; // from here on nobody watches what becomes of it
         }
-        self.inflight.reuse(std::mem::take(&mut facts.spare));
+        self.inflight.reuse(&mut facts.spare);
         self.request_since = self.request_since.map(|_| turn.now);
         self.xact_since = self.xact_since.map(|_| turn.now);
         self.put_in_force(turn);
@@ -298,6 +298,11 @@ impl Session {
         self.names.len()
     }
 
+    /// Bytes counted since they were last taken, of both directions.
+    pub const fn counted_bytes(&self) -> u64 {
+        self.tally.client_bytes + self.tally.server_bytes
+    }
+
     /// Takes what was counted since the last call.
     pub fn take_tally(&mut self) -> Tally {
         std::mem::take(&mut self.tally)
@@ -305,10 +310,7 @@ impl Session {
 
     /// A server is gone or given back: nothing of it remains here. `facts` are those of a server given back.
     pub fn unlink(&mut self, facts: Option<&mut ServerFacts>) {
-        let spare = self.inflight.end();
-        if let Some(facts) = facts {
-            facts.spare = spare;
-        }
+        self.inflight.end(facts.map(|facts| &mut facts.spare));
         self.from_server = Body::default();
         if matches!(self.gate, Gate::Preparing(_) | Gate::Resetting) {
             self.gate = Gate::Open;

@@ -1,5 +1,7 @@
 //! The direction from the client: what each frontend message means for the server and for the replies owed.
 
+use std::ops::Range;
+
 use crate::proto::{FrameHeader, HEADER_LEN, PgError, SqlState, TargetView, put_ready};
 
 use super::conversation::{Body, Gate, Halt, Session, Taken, Turn};
@@ -30,20 +32,11 @@ impl Session {
     ///
     /// Everything it decides is in `self`, in the facts, and in the outboxes when it returns.
     pub fn on_client(&mut self, turn: &mut Turn<'_>, input: &[u8]) -> Taken {
-        let mut at = 0;
+        let mut at = self.take_body(turn, 0..input.len());
         let halt = loop {
             let rest = input.get(at..).unwrap_or_default();
-            if self.from_client.left > 0 {
-                let here = self.from_client.left.min(rest.len());
-                if self.from_client.pass {
-                    turn.to_server.pass(at..at + here);
-                }
-                self.from_client.left -= here;
-                at += here;
-                if self.from_client.left > 0 {
-                    break Halt::More;
-                }
-                continue;
+            if self.from_client.left > 0 || rest.is_empty() {
+                break Halt::More;
             }
             self.deliver_local(turn.to_client);
             let header = match FrameHeader::frontend(rest) {
@@ -66,9 +59,20 @@ impl Session {
             self.tally.client_bytes += header.wire_len as u64;
             at += front;
             self.from_client = Body { left: header.wire_len - front, pass };
+            at += self.take_body(turn, at..input.len());
         };
         self.deliver_local(turn.to_client);
         Taken { consumed: at, halt }
+    }
+
+    /// Takes what is there of the message under way; how many bytes.
+    fn take_body(&mut self, turn: &mut Turn<'_>, input: Range<usize>) -> usize {
+        let here = self.from_client.left.min(input.len());
+        if self.from_client.pass {
+            turn.to_server.pass(input.start..input.start + here);
+        }
+        self.from_client.left -= here;
+        here
     }
 
     /// Whether the message at the front surely needs a server, told without a turn. `false` may mean either.

@@ -26,32 +26,20 @@ const MAX_HELD_TAG: usize = 64;
 impl Session {
     /// Takes bytes from the server. `input` begins where the last call's `consumed` ended.
     pub fn on_server(&mut self, turn: &mut Turn<'_>, input: &[u8]) -> Taken {
-        let mut at = 0;
+        let mut at = self.pass_body(turn, 0..input.len());
         let halt = loop {
-            let rest = input.get(at..).unwrap_or_default();
             if self.from_server.left > 0 {
-                let here = self.from_server.left.min(rest.len());
-                if self.from_server.pass {
-                    turn.to_client.pass(at..at + here);
-                }
-                self.from_server.left -= here;
-                at += here;
-                if self.from_server.left > 0 {
-                    break Halt::More;
-                }
-                continue;
+                break Halt::More;
             }
-            let passed = self.pass_plain(rest);
-            if passed > 0 {
-                turn.to_client.pass(at..at + passed);
-                at += passed;
-                if self.from_server.left > 0 {
-                    break Halt::More;
-                }
-                continue;
+            let plain = self.pass_plain(input.get(at..).unwrap_or_default());
+            turn.to_client.pass(at..at + plain);
+            at += plain;
+            if self.from_server.left > 0 {
+                break Halt::More;
             }
             // Replies made here stand behind what has just been passed on.
             self.deliver_local(turn.to_client);
+            let rest = input.get(at..).unwrap_or_default();
             let header = match FrameHeader::backend(rest) {
                 Ok(Some(header)) => header,
                 Ok(None) => break Halt::More,
@@ -66,6 +54,7 @@ impl Session {
                 Ok(pass) => {
                     self.tally.server_bytes += header.wire_len as u64;
                     self.from_server = Body { left: header.wire_len, pass };
+                    at += self.pass_body(turn, at..input.len());
                 }
                 Err(error) => {
                     if let SessionError::ServerFatal(fatal) = &error {
@@ -77,6 +66,16 @@ impl Session {
             }
         };
         Taken { consumed: at, halt }
+    }
+
+    /// Takes what is there of the message under way; how many bytes.
+    fn pass_body(&mut self, turn: &mut Turn<'_>, input: Range<usize>) -> usize {
+        let here = self.from_server.left.min(input.len());
+        if self.from_server.pass {
+            turn.to_client.pass(input.start..input.start + here);
+        }
+        self.from_server.left -= here;
+        here
     }
 
     /// How many bytes at the front pass without being judged: rows, for the most part. If the last message is
@@ -93,6 +92,9 @@ impl Session {
             && !(header.tag == b'C' && may_clear_statements(header, rest))
         {
             end += header.wire_len;
+        }
+        if end == 0 {
+            return 0;
         }
         self.tally.server_bytes += end as u64;
         let here = end.min(input.len());

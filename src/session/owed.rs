@@ -164,6 +164,7 @@ pub(super) enum Progress {
 }
 
 /// The table of R15: whether a reply fits an entry, and whether it completes it.
+#[inline]
 pub(super) fn step(kind: Kind, tag: u8, copy: CopyState) -> Option<Progress> {
     use Progress::{Done, Part};
     match (kind, tag) {

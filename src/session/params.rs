@@ -93,7 +93,7 @@ impl ParamSet {
 
     /// Shares the values of `other` if they are the same.
     pub fn share(&mut self, other: &Self) {
-        if self == other {
+        if !self.is_shared_with(other) && self == other {
             self.clone_from(other);
         }
     }

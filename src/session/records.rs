@@ -5,6 +5,7 @@ use super::owed::{Owed, Why};
 
 impl Session {
     /// What the arrival of a reply proves (R52).
+    #[inline]
     pub(super) fn completed(&mut self, owed: &Owed, facts: &mut ServerFacts) {
         match owed.why {
             Why::NamedParse => {
