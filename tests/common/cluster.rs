@@ -16,6 +16,9 @@ pub const APP: &str = "app";
 /// Password of every role the cluster makes; a marker that must never turn up in a log.
 pub const PASSWORD: &str = "Zq7-marker-secret";
 
+/// Names an installation for every cluster that does not ask for one: any test can be tried with another version.
+const INSTALLATION: &str = "TEST_POSTGRES";
+
 /// How a cluster differs from the default one.
 #[derive(Debug, Clone)]
 pub struct ClusterOptions {
@@ -62,7 +65,8 @@ impl Cluster {
         // Short, because the path of a Unix socket has about a hundred bytes; and readable by another account.
         let dir = PathBuf::from(format!("/tmp/pooler-test-{}-{number}", std::process::id()));
         run(unprivileged().arg("mkdir").arg("-m").arg("0755").arg(&dir), "mkdir");
-        let bin = options.installation.as_ref().map_or_else(newest_bin, |from| {
+        let from_outside = std::env::var_os(INSTALLATION).map(PathBuf::from);
+        let bin = options.installation.as_ref().or(from_outside.as_ref()).map_or_else(newest_bin, |from| {
             // A copy, because the account PostgreSQL runs under need not be able to read where it comes from.
             bring(from, &dir.join("installation"));
             dir.join("installation/bin")
