@@ -8,7 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
 #[path = "../common/mod.rs"]
-mod common;
+pub(crate) mod common;
 mod hostile;
 mod login;
 mod prepared;
@@ -83,7 +83,7 @@ const LAST_WORD_ALLOWED: &[&str] = &[
 const KEEPS_A_SERVER: &[&str] = &["t17_sql_prepare_belongs_to_the_client_that_said_it"];
 
 /// Plays one script three times and compares. One script at a time: a pool of one serves one story.
-fn compare(name: &str, script: &dyn Fn(&mut Stage<'_>)) {
+pub(crate) fn compare(name: &str, script: &dyn Fn(&mut Stage<'_>)) {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _turn = lock(&ONE_AT_A_TIME);
     let expected = Stage::play(&cluster().target(), script);
@@ -100,7 +100,7 @@ fn compare(name: &str, script: &dyn Fn(&mut Stage<'_>)) {
 
 /// With `DIFFERENTIAL_ORACLE` set, scripts are played straight at PostgreSQL only, twice, and shown: for those who
 /// write scripts. A story that PostgreSQL itself tells in two ways is not fit to compare anything with.
-fn oracle_only(name: &str, first: &[String], again: &dyn Fn() -> Vec<String>) -> bool {
+pub(crate) fn oracle_only(name: &str, first: &[String], again: &dyn Fn() -> Vec<String>) -> bool {
     if std::env::var_os("DIFFERENTIAL_ORACLE").is_none() {
         return false;
     }
@@ -168,12 +168,19 @@ fn without_last_word(script: &str, line: &str) -> String {
 }
 
 /// The reference. Trust, so that the first packets can be compared; `login` has clusters with passwords.
-fn cluster() -> &'static Cluster {
+pub(crate) fn cluster() -> &'static Cluster {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
-    CLUSTER.get_or_init(|| Cluster::start_new(&ClusterOptions { auth: "trust", ..ClusterOptions::default() }))
+    CLUSTER.get_or_init(|| Cluster::start_new(&ClusterOptions { auth: "trust", ..version() }))
 }
 
-fn pooled(mode: &'static str, size: u32) -> &'static Pooler {
+/// The PostgreSQL to compare with: the system's in `differential`, a newer one in `differential_newer`, which
+/// consists of the same scripts.
+pub(crate) fn version() -> ClusterOptions {
+    let newer = env!("CARGO_CRATE_NAME") == "differential_newer";
+    ClusterOptions { installation: newer.then(common::drivers::newer_postgres), ..ClusterOptions::default() }
+}
+
+pub(crate) fn pooled(mode: &'static str, size: u32) -> &'static Pooler {
     static SESSION: OnceLock<Pooler> = OnceLock::new();
     static TRANSACTION: OnceLock<Pooler> = OnceLock::new();
     static TWO_SERVERS: OnceLock<Pooler> = OnceLock::new();
@@ -186,12 +193,12 @@ fn pooled(mode: &'static str, size: u32) -> &'static Pooler {
 }
 
 /// Makes tables anew, owned by the application's role.
-fn fresh(sql: &str) {
+pub(crate) fn fresh(sql: &str) {
     cluster().sql_in(APP, &format!("set client_min_messages = error; set role {APP}; {sql}"));
 }
 
 /// A target of the same machine, for scripts that need another login method.
-fn compare_at(
+pub(crate) fn compare_at(
     name: &str,
     direct: &Target,
     pooler: &dyn Fn() -> &'static Pooler,
@@ -218,7 +225,7 @@ macro_rules! scripts {
         )*
     };
 }
-use scripts;
+pub(crate) use scripts;
 
 #[test]
 fn differences_that_nobody_meets_are_not_kept() {
