@@ -4,7 +4,7 @@
 //! rollbacks, savepoints and functions, PostgreSQL itself tells (C3).
 
 use super::answer::Row;
-use super::settings::{Pair, ROLE, SESSION_AUTHORIZATION};
+use super::settings::{Pair, ROLE, SESSION_AUTHORIZATION, Settings};
 use super::sql::Features;
 
 /// Why a client keeps its server: what it has there, and only there.
@@ -125,6 +125,15 @@ impl Survey {
             asked.extend([ROLE.into(), SESSION_AUTHORIZATION.into()]);
         }
         Self { settings, names: asked, reasons: reasons_to_ask(features, pinned) }
+    }
+
+    /// Asks for what the client wants already and PostgreSQL lists nowhere, if all settings are asked for.
+    pub(super) fn ask_for_unlisted(&mut self, wanted: &Settings) {
+        if self.settings == Asked::All {
+            let unlisted = wanted.iter().map(|(name, _)| name).filter(|name| name.contains(&b'.'));
+            let more: Vec<_> = unlisted.filter(|name| !self.names.iter().any(|known| **known == **name)).collect();
+            self.names.extend(more.into_iter().map(Box::from));
+        }
     }
 
     /// Whether there is nothing to ask.

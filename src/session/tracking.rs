@@ -204,7 +204,8 @@ impl Session {
     /// Asks the server what has come of what was noted (own messages at rest, R51).
     pub fn ask_survey(&mut self, turn: &mut Turn<'_>) {
         let Some(traces) = &self.traces else { return };
-        let survey = Survey::of(traces.features, &traces.names, traces.doubtful, self.pinned_for());
+        let mut survey = Survey::of(traces.features, &traces.names, traces.doubtful, self.pinned_for());
+        survey.ask_for_unlisted(&self.wishes.settings());
         if survey.is_empty() {
             self.traces = None;
             return;

@@ -2,9 +2,7 @@
 //! stands in a list for each mode, and a list that is too long fails like one that is too short.
 //!
 //! In session mode each client gets a server that nobody has used before: `guc`, `temp` and `stats` see what no
-//! DISCARD takes from a backend (loaded libraries, its temporary schema, when its statistics were sent). In
-//! transaction mode a server forgets all it can after each transaction: what a session keeps must be there all the
-//! same, and the outcome does not hang on which server happened to be free, or on what another client did with it.
+//! DISCARD takes from a backend (loaded libraries, its temporary schema, when its statistics were sent).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -27,10 +25,6 @@ const POOL: u32 = 40;
 const SHOWN: usize = 60;
 /// In transaction mode a lock may be held by a session that nobody can reach again: not waited for without end.
 const LOCK_TIMEOUT: &str = "30s";
-
-/// pg_regress says `-c intervalstyle=postgres_verbose` in PGOPTIONS, which the pooler does not take yet. Until it
-/// does, the pooler drops `options`, and the database has that setting instead.
-const OPTIONS_ARE_REFUSED: bool = true;
 
 const DATABASE: &str = "regression";
 
@@ -141,17 +135,12 @@ fn pooled(mode: &str) -> Outcome {
     if mode == "transaction" {
         settings.push(format!("lock_timeout to '{LOCK_TIMEOUT}'"));
     }
-    if OPTIONS_ARE_REFUSED {
-        settings.push("intervalstyle to 'postgres_verbose'".to_owned());
-    }
     let cluster = prepared(&settings);
-    let (forgetting, value) =
-        if mode == "session" { ("server_lifetime", "0") } else { ("server_reset_query_always", "true") };
-    let mut config = pooler(&cluster, mode, DATABASE, POOL).set(forgetting, value);
-    config = config.set("log_connections", "false").set("log_disconnections", "false");
-    if OPTIONS_ARE_REFUSED {
-        config = config.set("ignore_startup_parameters", "[\"options\"]");
+    let mut config = pooler(&cluster, mode, DATABASE, POOL);
+    if mode == "session" {
+        config = config.set("server_lifetime", "0");
     }
+    config = config.set("log_connections", "false").set("log_disconnections", "false");
     let running = config.start();
     let outcome = run_suite(&cluster, running.port());
     running.assert_healthy();
