@@ -129,23 +129,35 @@ pub struct Retired<C> {
 #[must_use = "dropping it frees the place at once"]
 pub struct SlotGuard<C> {
     pool: Pool<C>,
-    slot: SlotKey,
+    /// `None` once the place was given away.
+    slot: Option<SlotKey>,
 }
 
 impl<C> SlotGuard<C> {
     pub(super) const fn new(pool: Pool<C>, slot: SlotKey) -> Self {
-        Self { pool, slot }
+        Self { pool, slot: Some(slot) }
     }
 
     /// The pool whose place it is.
     pub const fn pool(&self) -> &Pool<C> {
         &self.pool
     }
+
+    pub(super) const fn key(&self) -> Option<SlotKey> {
+        self.slot
+    }
+
+    /// There is no place any more.
+    pub(super) const fn disarm(&mut self) {
+        self.slot = None;
+    }
 }
 
 impl<C> Drop for SlotGuard<C> {
     fn drop(&mut self) {
-        self.pool.apply(|state, _| state.vacate(self.slot));
+        if let Some(slot) = self.slot.take() {
+            self.pool.apply(|state, _| state.vacate(slot));
+        }
     }
 }
 

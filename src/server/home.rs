@@ -86,13 +86,9 @@ pub struct Home {
 impl Home {
     /// A server has logged in: makes the connection the pool lends, and remembers the welcome.
     pub fn adopt(&self, id: u64, opened: Opened, plan: &ServerPlan) -> ServerConn {
+        let welcome = self.welcome_of(opened.parameters);
         let mut facts = ServerFacts::default();
-        for (name, value) in &opened.parameters {
-            if let Some(index) = self.names.index(name) {
-                facts.params.set(index, value);
-            }
-        }
-        let welcome = Welcome { reported: opened.parameters, followed: facts.params.clone() };
+        facts.params.clone_from(&welcome.followed);
         self.welcome.replace(Some(Rc::new(welcome)));
         let stream = opened.stream;
         let backend_pid = opened.key.as_ref().map_or(0, |key| key.process_id);

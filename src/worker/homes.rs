@@ -15,7 +15,7 @@ use crate::net::Target;
 use crate::pool::{Pool, PoolEnd, PoolKey, PoolLimits};
 use crate::proto::{PgError, SqlState};
 use crate::server::{Home, HomeSettings, ProvenSecrets, ServerPlan};
-use crate::session::Rules;
+use crate::session::{Catalog, Rules};
 
 impl Worker {
     /// The pool of a database and server user, made if it is new. `None` if the database is not configured.
@@ -29,7 +29,7 @@ impl Worker {
         let seed = getrandom::u64().unwrap_or(1);
         let home = Rc::new(Home {
             pool: Pool::new(key.clone(), limits_of(&config, entry, server_user), seed),
-            catalog: RefCell::default(),
+            catalog: RefCell::new(Catalog::of_worker(u16::try_from(self.index).unwrap_or(u16::MAX))),
             counters: RefCell::default(),
             welcome: RefCell::default(),
             usual: RefCell::default(),
@@ -41,6 +41,11 @@ impl Worker {
             proven: RefCell::default(),
             alarms: Arc::clone(&self.alarms),
         });
+        if self.home_of(database, server_user) != self.index {
+            home.pool.depend();
+        } else if self.is_split(home.pool.key(), entry) {
+            home.pool.divide();
+        }
         home.pool.set_keep_minimum(entry.user.is_some());
         if self.paused.borrow().holds(database) {
             home.pool.pause();
@@ -96,6 +101,7 @@ impl Worker {
     /// that vanished end with their clients.
     pub(super) fn configure(&self, config: &Arc<Config>, tls: &Arc<crate::net::TlsContext>, now: Instant) {
         let tls_changed = !self.tls.borrow().same_server_settings(tls);
+        self.sharing.next_epoch();
         self.config.replace(Arc::clone(config));
         self.tls.replace(Arc::clone(tls));
         for home in self.homes_of(None) {
@@ -131,6 +137,7 @@ impl Worker {
         self.end_clients(&order, |client| client.database() == &*key.database);
         home.pool.close(PoolEnd::Removed, now);
         self.homes.borrow_mut().remove(&key);
+        self.sharing.forget(&key);
         self.leaving.borrow_mut().push(Rc::clone(home));
     }
 }
@@ -159,7 +166,7 @@ fn credentials_of(
     credentials
 }
 
-fn limits_of(config: &Config, entry: &Database, user: &str) -> PoolLimits {
+pub(super) fn limits_of(config: &Config, entry: &Database, user: &str) -> PoolLimits {
     let unset = User::default();
     let user = config.users.get(user).unwrap_or(&unset);
     let defaults = &config.defaults;

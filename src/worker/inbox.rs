@@ -1,7 +1,7 @@
 //! The only way into a worker from another thread.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 pub(super) use tokio::sync::{mpsc, oneshot};
 
@@ -10,6 +10,8 @@ use crate::client::Authenticated;
 use crate::config::Config;
 use crate::metrics::WorkerSnapshot;
 use crate::net::{Detached, TlsContext};
+use crate::pool::{Rights, ShareId};
+use crate::server::Traveller;
 
 /// Messages that may wait for one worker. Senders wait when it is full, so accepting slows down by itself.
 pub const INBOX_BOUND: usize = 1024;
@@ -52,8 +54,40 @@ pub enum ToWorker {
     Disable(String, bool),
     /// No new logins from now on.
     Drain(Drain, oneshot::Sender<()>),
+    /// A word from another worker that serves the same pool.
+    Share(Box<ShareWord>),
     /// Ends every connection at once, telling clients 57P01, and then the worker.
     Stop,
+}
+
+/// What workers that serve one pool tell each other about it.
+pub struct ShareWord {
+    /// The pool's database, as clients know it.
+    pub(super) database: String,
+    /// The pool's server user.
+    pub(super) user: String,
+    pub(super) matter: ShareMatter,
+}
+
+/// See [`ShareWord`].
+pub(super) enum ShareMatter {
+    /// To the home share: servers are missing at `from`, where somebody has waited so long.
+    Short { from: ShareId, waited: Duration, count: u32 },
+    /// From the home share: give `to` so many servers, unless somebody has waited here about as long; `None` to give
+    /// them in any case.
+    Give { to: ShareId, waited: Option<Duration>, count: u32 },
+    /// Rights, and perhaps the idle server that one of them stands for.
+    Rights(Rights, Option<Box<Moved>>),
+    /// From the home share: whether clients of this pool stay where they log in.
+    Split(bool),
+}
+
+/// A server between two shares.
+pub(super) struct Moved {
+    pub(super) server: Traveller,
+    pub(super) connected_at: Instant,
+    /// How often its worker had been told that servers are outdated.
+    pub(super) epoch: u64,
 }
 
 /// A logged-in client between two workers.

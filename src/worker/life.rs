@@ -17,7 +17,7 @@ use crate::client::{
 };
 use crate::config::CONSOLE_NAMES;
 use crate::net::{Detached, Endpoint, Stream, clock, rt};
-use crate::pool::ClientPresence;
+use crate::pool::{ClientPresence, PoolKey};
 use crate::proto::{PgError, SqlState, StartupMessage};
 use crate::server::{Home, ProvenSecrets, ServerConn};
 use crate::session::Session;
@@ -127,7 +127,9 @@ impl Worker {
         let config = self.config();
         let entry = config.database(&authenticated.database);
         let user = entry.map_or(&*authenticated.user, |entry| server_user(entry, &authenticated.user));
-        self.home_of(&authenticated.database, user)
+        let split =
+            entry.is_some_and(|entry| self.is_split(&PoolKey::new(&*authenticated.database, user), entry));
+        if split { self.index } else { self.home_of(&authenticated.database, user) }
     }
 
     /// Limits that hold for authenticated clients; the console is exempt.

@@ -70,7 +70,9 @@ impl Worker {
                     client.end(admin_order("admin forced disconnect"));
                 }
             }
+            ToWorker::Share(word) => self.hear_share(*word, now),
             ToWorker::Reconnect(database) => {
+                self.sharing.next_epoch();
                 for home in self.homes_of(database.as_deref()) {
                     home.welcome.replace(None);
                     home.pool.mark_all_for_closing(now);

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
 
 use super::inbox::{Drain, ToWorker, mpsc};
+use super::sharing::Sharing;
 use crate::admin::AdminHandle;
 use crate::auth::{AuthSeed, EntropyError, random};
 use crate::client::{ClientEntry, Door, EndOrder, Scratch, VerifierCache};
@@ -26,6 +27,8 @@ pub(super) struct Shared {
     pub(super) clients: AtomicU32,
     /// The console's other end.
     pub(super) admin: AdminHandle,
+    /// How busy each worker's thread is, in thousandths of its time; looked at and written on ticks.
+    pub(super) busy: Vec<AtomicU32>,
     /// Inboxes by worker.
     pub(super) inboxes: Vec<mpsc::Sender<ToWorker>>,
 }
@@ -90,6 +93,8 @@ pub(super) struct Worker {
     pub(super) leaving: RefCell<Vec<Rc<Home>>>,
     /// Wakes the task that opens and closes servers.
     pub(super) janitor: RefCell<Option<Waker>>,
+    /// Pools that several workers serve.
+    pub(super) sharing: Sharing,
 }
 
 /// Databases that an operator has paused or disabled.
