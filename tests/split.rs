@@ -168,7 +168,7 @@ fn r52_a_server_that_moves_runs_what_its_new_client_has_prepared() {
         for (id, raw) in clients.iter_mut().enumerate() {
             for (name, expected) in [("own", format!("own {id}")), ("same", "same".to_owned())] {
                 raw.send(&[msg::bind("", name, &[]), msg::execute("", 0), msg::sync()].concat());
-                let row = raw.until_ready().iter().find(|m| m.tag == b'D').map(|m| m.first());
+                let row = raw.until_ready().iter().find(|m| m.tag == b'D').map(common::Message::first);
                 assert_eq!(row.as_deref(), Some(&*expected), "round {round}");
             }
             pids.insert(raw.value("select pg_backend_pid()"));
@@ -270,4 +270,43 @@ fn t43_a_cancel_finds_its_query_on_either_worker() {
         assert_eq!(brief(&raw.until_ready()).trim_start_matches("T "), "E(57014) Z(I)");
         assert_eq!(raw.value("select 1"), "1");
     }
+}
+
+/// When a pool is split no more, clients of other workers go to its home: their statements and their cancel keys, which
+/// name the worker that has let them in, go with them.
+#[test]
+fn a_client_that_moves_to_another_worker_notices_nothing() {
+    let cluster = Cluster::start_new(&ClusterOptions::default());
+    let settings = || config(&cluster, 4).set("log_level", quoted("debug"));
+    let pooler = settings().start();
+    let target = pooler.target();
+    let mut clients: Vec<Raw> = (0..6).map(|number| client_on(&target, number % 2)).collect();
+    for (id, raw) in clients.iter_mut().enumerate() {
+        raw.query(&format!("set application_name = 'mover {id}'"));
+        raw.send(&[msg::parse("own", &format!("select 'own {id}'")), msg::sync()].concat());
+        assert_eq!(brief(&raw.until_ready()), "1 Z(I)");
+    }
+    pooler.rewrite(settings().set("pool_split", quoted("off")));
+    pooler.console().query("RELOAD");
+    eventually("three clients have moved", || pooler.log().matches("client moves to worker").count() == 3);
+    for (id, raw) in clients.iter_mut().enumerate() {
+        raw.send(&[msg::bind("", "own", &[]), msg::execute("", 0), msg::sync()].concat());
+        let row = raw.until_ready().iter().find(|m| m.tag == b'D').map(common::Message::first);
+        assert_eq!(row, Some(format!("own {id}")));
+        assert_eq!(raw.value("show application_name"), format!("mover {id}"));
+        raw.send(&msg::query(&format!("select pg_sleep(60) /* moved {id} */")));
+        let sql = format!(
+            "select count(*) from pg_stat_activity where state = 'active' and query like '%moved {id} %' and pid <> pg_backend_pid()"
+        );
+        eventually("it runs", || cluster.value(&sql) != "0");
+        cancel(&target.addr(), &raw.key());
+        assert_eq!(brief(&raw.until_ready()).trim_start_matches("T "), "E(57014) Z(I)");
+    }
+    assert_eq!(pooler.show("CLIENTS").iter().filter(|row| row["database"] == APP).count(), 6);
+    let id = pooler.show("CLIENTS").iter().find(|row| row["database"] == APP).map(|row| row["id"].clone());
+    pooler.console().query(&format!("KILL_CLIENT {}", id.unwrap()));
+    eventually("one is gone", || pooler.number("POOLS", ("database", APP), "cl_active") == 5);
+    pooler.console().query(&format!("KILL {APP}"));
+    eventually("all are gone", || pooler.number("POOLS", ("database", APP), "cl_active") == 0);
+    pooler.assert_healthy();
 }

@@ -33,7 +33,7 @@ pub use leaving::Leave;
 pub use names::ClientStatements;
 pub use outbox::Outbox;
 pub use owed::{CopyState, Kind, Owed, Why};
-pub use packed::PackedFacts;
+pub use packed::{PackedClient, PackedFacts};
 pub use params::{ParamSet, TrackedNames};
 pub use quiescent::Quiescent;
 pub use rested::Rested;

@@ -1,19 +1,39 @@
-//! What is known of a server while it moves from one worker to another.
+//! What is known of a server, or of a client at rest, while it moves from one worker to another.
 //!
-//! Owns: [`ServerFacts`] in a form that may cross threads. Does not know: the way.
+//! Owns: [`ServerFacts`] and [`Rested`] in a form that may cross threads. Does not know: the way.
 //!
 //! A statement keeps the name under which the server has it. If the worker it comes to knows the same text under
 //! another name, the server's is of no use there; it is closed when room is needed, before any other.
 
 use super::catalog::{Catalog, Statement};
-use super::conversation::ServerFacts;
+use super::conversation::{Rules, ServerFacts};
+use super::names::ClientStatements;
 use super::params::ParamSet;
+use super::rested::Rested;
+use super::unnamed::Text;
+
+/// A client with more statements than this, in bytes, stays where it is: to copy them would cost more than a query.
+const MAX_CLIENT_BYTES: usize = 256 * 1024;
+
+/// Followed parameters, by index.
+type Params = Vec<(usize, Box<[u8]>)>;
+
+fn pack_params(params: &ParamSet, names: usize) -> Params {
+    (0..names).filter_map(|at| Some((at, params.value(at)?.into()))).collect()
+}
+
+fn unpack_params(packed: &Params) -> ParamSet {
+    let mut params = ParamSet::default();
+    for (index, value) in packed {
+        params.set(*index, value);
+    }
+    params
+}
 
 /// See the module.
 #[derive(Debug)]
 pub struct PackedFacts {
-    /// By index.
-    params: Vec<(usize, Box<[u8]>)>,
+    params: Params,
     /// Least recently used first.
     statements: Vec<PackedStatement>,
 }
@@ -35,23 +55,69 @@ impl ServerFacts {
             stale,
         };
         let statements = self.statements.settled()?.into_iter().map(pack).collect();
-        let params = (0..names).filter_map(|at| Some((at, self.params.value(at)?.into()))).collect();
-        Some(PackedFacts { params, statements })
+        Some(PackedFacts { params: pack_params(&self.params, names), statements })
     }
 }
 
 impl PackedFacts {
     /// The same among those of another worker's pool.
     pub fn unpack(self, catalog: &mut Catalog) -> ServerFacts {
-        let mut facts = ServerFacts { params: ParamSet::default(), ..ServerFacts::default() };
-        for (index, value) in self.params {
-            facts.params.set(index, &value);
-        }
+        let mut facts = ServerFacts { params: unpack_params(&self.params), ..ServerFacts::default() };
         for PackedStatement { id, rest, stale } in self.statements {
             let (statement, usable) = catalog.adopt(id, rest);
             facts.statements.bring(statement, stale || !usable);
         }
         facts
+    }
+}
+
+/// A client at rest between two workers.
+#[derive(Debug)]
+pub struct PackedClient {
+    rules: Rules,
+    params: Params,
+    names: Vec<PackedName>,
+    unnamed: Option<Vec<u8>>,
+}
+
+#[derive(Debug)]
+struct PackedName {
+    name: Box<[u8]>,
+    rest: Box<[u8]>,
+    told_lost: bool,
+}
+
+impl Rested {
+    /// Whether it may move: unless only one server has its statements, or they are too many to copy.
+    pub fn can_move(&self) -> bool {
+        !self.names.names_private() && self.names.is_settled() && self.names.bytes() <= MAX_CLIENT_BYTES
+    }
+
+    /// What there is to know of it elsewhere.
+    pub fn pack(self, names: usize) -> PackedClient {
+        let pack = |(name, statement, told_lost): (&[u8], &Statement, bool)| PackedName {
+            name: name.into(),
+            rest: statement.rest().into(),
+            told_lost,
+        };
+        PackedClient {
+            rules: self.rules,
+            params: pack_params(&self.params, names),
+            names: self.names.all().map(pack).collect(),
+            unnamed: self.unnamed.map(Text::into_rest),
+        }
+    }
+}
+
+impl PackedClient {
+    /// The same among the clients of another worker's pool.
+    pub fn unpack(self, catalog: &mut Catalog) -> Rested {
+        let mut names = ClientStatements::default();
+        for PackedName { name, rest, told_lost } in self.names {
+            names.bring(name, catalog.intern(&rest), told_lost);
+        }
+        let unnamed = self.unnamed.map(|rest| Text::new(catalog.next_id(), rest));
+        Rested { rules: self.rules, params: unpack_params(&self.params), names, unnamed }
     }
 }
 

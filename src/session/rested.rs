@@ -11,10 +11,10 @@ use crate::proto::TxStatus;
 /// A conversation at rest, to be gone on with at any time.
 #[derive(Debug)]
 pub struct Rested {
-    rules: Rules,
-    params: ParamSet,
-    names: ClientStatements,
-    unnamed: Option<Text>,
+    pub(super) rules: Rules,
+    pub(super) params: ParamSet,
+    pub(super) names: ClientStatements,
+    pub(super) unnamed: Option<Text>,
 }
 
 impl Session {

@@ -9,6 +9,7 @@ use std::time::{Instant, SystemTime};
 use super::first::{first_server, refuse_unfollowable};
 use super::homes::server_user;
 use super::inbox::{Arrival, Migrant, ToWorker};
+use super::moving::move_away;
 use super::state::{ProcessCount, Standing, Worker};
 use super::words::{client_params, put_welcome, say_goodbye};
 use crate::client::{
@@ -23,7 +24,15 @@ use crate::server::{Home, ProvenSecrets, ServerConn};
 use crate::session::Session;
 
 /// Takes a client off the worker's load, however its task ends.
-struct OnBoard(Rc<Worker>);
+pub(super) struct OnBoard(Rc<Worker>);
+
+impl OnBoard {
+    /// Counts a client that comes from another worker.
+    pub(super) fn new(worker: &Rc<Worker>) -> Self {
+        worker.load.fetch_add(1, Ordering::Relaxed);
+        Self(Rc::clone(worker))
+    }
+}
 
 impl Drop for OnBoard {
     fn drop(&mut self) {
@@ -33,13 +42,14 @@ impl Drop for OnBoard {
 
 /// Takes a client out of the worker's books, however its task ends.
 pub(super) struct Registered {
-    worker: Rc<Worker>,
+    pub(super) worker: Rc<Worker>,
     pub(super) entry: Rc<ClientEntry>,
 }
 
 impl Drop for Registered {
     fn drop(&mut self) {
         self.worker.clients.borrow_mut().remove(&self.entry.key.0);
+        self.worker.tell_whereabouts(self.entry.key.0, false);
     }
 }
 
@@ -110,8 +120,7 @@ impl Worker {
 
     /// A client that logged in elsewhere and lives here from now on.
     pub(super) async fn adopt(self: Rc<Self>, migrant: Migrant) {
-        self.load.fetch_add(1, Ordering::Relaxed);
-        let on_board = OnBoard(Rc::clone(&self));
+        let on_board = OnBoard::new(&self);
         let Migrant { socket, authenticated, arrival, counted } = migrant;
         let peer = socket.endpoint();
         match socket.attach() {
@@ -283,23 +292,23 @@ impl Worker {
         let scratch = Rc::clone(&self.scratch);
         let conversation = Conversation::new(stream, session, scratch);
         let (registered, (on_board, counted)) = books;
-        let aboard = Aboard { registered, _on_board: on_board, _counted: counted, _present: present };
+        let aboard = Aboard { registered, _on_board: on_board, counted, _present: present };
         // A task of its own: what logging in needed, several kB, is not carried through the client's idle hours.
         rt::spawn_detached("client", Life::Talking(conversation, aboard));
     }
 }
 
 /// What takes a client out of all books, however its task ends.
-struct Aboard {
-    registered: Registered,
-    _on_board: OnBoard,
-    _counted: ProcessCount,
-    _present: ClientPresence<ServerConn>,
+pub(super) struct Aboard {
+    pub(super) registered: Registered,
+    pub(super) _on_board: OnBoard,
+    pub(super) counted: ProcessCount,
+    pub(super) _present: ClientPresence<ServerConn>,
 }
 
 /// A client's task. There is one for each client, idle or not, so it is written out: an `async fn` would hold the
 /// conversation twice, and the room for its end all the time.
-enum Life {
+pub(super) enum Life {
     Talking(Conversation, Aboard),
     Parting(Pin<Box<dyn Future<Output = ()>>>),
     Over,
@@ -312,7 +321,17 @@ impl Future for Life {
         if let Self::Talking(conversation, aboard) = &mut *self {
             let entry = &aboard.registered.entry;
             let Some(home) = &entry.home else { return Poll::Ready(()) };
-            let ended = ready!(conversation.poll_turn(cx, entry, home));
+            let polled = conversation.poll_turn(cx, entry, home);
+            if polled.is_pending()
+                && let Some(to) = entry.move_to.get()
+                && let Some(resting) = conversation.take_resting()
+            {
+                if let Self::Talking(_, aboard) = std::mem::replace(&mut *self, Self::Over) {
+                    move_away(resting, aboard, to);
+                }
+                return Poll::Ready(());
+            }
+            let ended = ready!(polled);
             if let Self::Talking(conversation, aboard) = std::mem::replace(&mut *self, Self::Over) {
                 *self = Self::Parting(Box::pin(part(conversation, ended, aboard)));
             }

@@ -5,7 +5,8 @@
 //!
 //! Reading order: `state` (what a worker owns), `life`, `first` and `words` (a client from socket to
 //! farewell), `console`, `cancelling`, `homes` (pools from the configuration), `janitor` (servers opened and closed), `tick`, `inbox` and `orders`,
-//! `sharing` (pools that several workers serve), `load` (which pools those are), `report`.
+//! `sharing` (pools that several workers serve), `load` (which pools those are), `moving` (clients between
+//! workers), `report`.
 
 mod cancelling;
 mod console;
@@ -15,6 +16,7 @@ mod inbox;
 mod janitor;
 mod life;
 mod load;
+mod moving;
 mod orders;
 mod report;
 mod sharing;
@@ -31,7 +33,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 use std::thread::JoinHandle;
 
-pub use inbox::{Arrival, Drain, INBOX_BOUND, Migrant, ShareWord, ToWorker};
+pub use inbox::{Arrival, Drain, INBOX_BOUND, Migrant, MovedClient, ShareWord, ToWorker};
 
 use crate::admin::AdminHandle;
 use crate::auth::AuthSeed;
@@ -40,6 +42,7 @@ use crate::config::Config;
 use crate::net::{TlsContext, clock, rt};
 use crate::session::TrackedNames;
 use inbox::mpsc;
+use moving::Moving;
 use sharing::Sharing;
 use state::{Shared, Standing, Worker};
 
@@ -75,12 +78,13 @@ pub fn start(
         clients: AtomicU32::new(0),
         admin: admin.clone(),
         busy: channels.iter().map(|_| AtomicU32::new(0)).collect(),
+        loads: channels.iter().map(|_| Arc::default()).collect(),
         inboxes: channels.iter().map(|(inbox, _)| inbox.clone()).collect(),
     });
+    let loads = shared.loads.clone();
     let gatehouse = Gatehouse::default();
     let mut handles = Vec::new();
-    for (index, (inbox, receiver)) in channels.into_iter().enumerate() {
-        let load = Arc::new(AtomicUsize::new(0));
+    for ((index, (inbox, receiver)), load) in channels.into_iter().enumerate().zip(loads) {
         let runtime = config.process.runtime;
         let (shared, config, tls) = (Arc::clone(&shared), Arc::clone(config), Arc::clone(tls));
         let (seen, seed, gatehouse) = (Arc::clone(&load), seed.clone(), gatehouse.clone());
@@ -107,6 +111,7 @@ pub fn start(
                 leaving: RefCell::default(),
                 janitor: RefCell::default(),
                 sharing: Sharing::default(),
+                moving: Moving::default(),
             });
             run(worker, receiver)
         })?;

@@ -88,7 +88,7 @@ impl Sharing {
     }
 }
 
-fn split_of(config: &Config, entry: &Database) -> PoolSplit {
+pub(super) fn split_of(config: &Config, entry: &Database) -> PoolSplit {
     entry.pool_split.unwrap_or(config.defaults.pool_split)
 }
 
@@ -97,7 +97,7 @@ impl Worker {
         ShareId(u8::try_from(self.index).unwrap_or(u8::MAX))
     }
 
-    fn home_share(&self, key: &PoolKey) -> ShareId {
+    pub(super) fn home_share(&self, key: &PoolKey) -> ShareId {
         ShareId(u8::try_from(self.home_of(&key.database, &key.user)).unwrap_or(u8::MAX))
     }
 
@@ -119,7 +119,7 @@ impl Worker {
         }
     }
 
-    fn is_split_now(&self, home: &Home) -> bool {
+    pub(super) fn is_split_now(&self, home: &Home) -> bool {
         let key = home.pool.key();
         self.config().database(&key.database).is_some_and(|entry| self.is_split(key, entry))
     }
@@ -314,6 +314,7 @@ impl Worker {
             shown.store(busy, Ordering::Relaxed);
         }
         let homes = self.homes_of(None);
+        self.spread_clients(&homes);
         let all_queries = self.new_queries(&homes);
         for (home, queries) in homes.iter().zip(&all_queries) {
             let at_home = self.home_share(home.pool.key()) == self.share_id();
