@@ -63,7 +63,7 @@ impl Eq for ByText {}
 /// All statements of one pool, each text once.
 #[derive(Default)]
 pub struct Catalog {
-    /// In the upper bits of every number given here, see [`Catalog::of_worker`].
+    /// In the upper bits of every number given here, see [`Catalog::of_share`].
     origin: u16,
     statements: HashSet<ByText>,
     last_id: u64,
@@ -75,8 +75,8 @@ pub struct Catalog {
 /// Bits of a statement's number below its origin: enough for a million statements a second for eight years.
 const ORIGIN_SHIFT: u32 = 48;
 
-/// The pooler's name for a statement on servers. A server may move from a worker to another, so the workers' names
-/// differ.
+/// The pooler's name for a statement on servers. A server may move from one share of its pool to another, so their
+/// names differ.
 fn server_name(id: u64) -> Box<[u8]> {
     let (origin, number) = (id >> ORIGIN_SHIFT, id & ((1 << ORIGIN_SHIFT) - 1));
     let name = if origin == 0 { format!("pooler_{number}") } else { format!("pooler_{origin}_{number}") };
@@ -84,9 +84,10 @@ fn server_name(id: u64) -> Box<[u8]> {
 }
 
 impl Catalog {
-    /// An empty catalog of a pool's share on this worker: no other worker's catalog gives the same numbers and names.
-    pub fn of_worker(worker: u16) -> Self {
-        Self { origin: worker, ..Self::default() }
+    /// An empty catalog of this share of a pool, 0 for the whole or the home share: no other share's catalog gives the
+    /// same numbers and names.
+    pub fn of_share(share: u16) -> Self {
+        Self { origin: share, ..Self::default() }
     }
 
     /// The statement of this text, made if new.

@@ -148,7 +148,7 @@ mod tests {
     /// Each worker numbers its statements: were the names the same, a client would run another's statement.
     #[test]
     fn a_server_that_moves_is_not_believed_to_have_what_only_has_the_same_number() {
-        let (mut here, mut there) = (Catalog::of_worker(0), Catalog::of_worker(1));
+        let (mut here, mut there) = (Catalog::of_share(0), Catalog::of_share(1));
         let (ours, theirs) = (here.intern(b"a\0\0\0"), there.intern(b"b\0\0\0"));
         assert_ne!(ours.server_name(), theirs.server_name());
         let mut arrived = moved(&server_with(&[&ours]), &mut there);
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_text_keeps_its_name_where_it_is_new_and_is_closed_first_where_it_has_another() {
-        let (mut here, mut there) = (Catalog::of_worker(0), Catalog::of_worker(1));
+        let (mut here, mut there) = (Catalog::of_share(0), Catalog::of_share(1));
         let (new, both) = (here.intern(b"new\0\0\0"), here.intern(b"both\0\0\0"));
         let known = there.intern(b"both\0\0\0");
         let mut arrived = moved(&server_with(&[&new, &both]), &mut there);
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_server_that_somebody_relies_on_or_that_owes_an_answer_stays() {
-        let mut here = Catalog::of_worker(0);
+        let mut here = Catalog::of_share(0);
         let large = here.private();
         let facts = server_with(&[&large]);
         assert!(facts.pack(0).is_none(), "its client can use no other");
@@ -187,7 +187,7 @@ mod tests {
     fn parameters_stay_in_force() {
         let mut facts = ServerFacts::default();
         facts.params.set(2, b"UTC");
-        let arrived = facts.pack(4).unwrap().unpack(&mut Catalog::of_worker(1));
+        let arrived = facts.pack(4).unwrap().unpack(&mut Catalog::of_share(1));
         assert_eq!(arrived.params, facts.params);
     }
 }

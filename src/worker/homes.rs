@@ -27,9 +27,11 @@ impl Worker {
         let config = self.config();
         let entry = config.database(database)?;
         let seed = getrandom::u64().unwrap_or(1);
+        let at_home = self.home_of(database, server_user) == self.index;
+        let number = u16::try_from(self.index + 1).unwrap_or(u16::MAX);
         let home = Rc::new(Home {
             pool: Pool::new(key.clone(), limits_of(&config, entry, server_user), seed),
-            catalog: RefCell::new(Catalog::of_worker(u16::try_from(self.index).unwrap_or(u16::MAX))),
+            catalog: RefCell::new(Catalog::of_share(if at_home { 0 } else { number })),
             counters: RefCell::default(),
             welcome: RefCell::default(),
             usual: RefCell::default(),
@@ -41,7 +43,7 @@ impl Worker {
             proven: RefCell::default(),
             alarms: Arc::clone(&self.alarms),
         });
-        if self.home_of(database, server_user) != self.index {
+        if !at_home {
             home.pool.depend();
         } else if self.is_split(home.pool.key(), entry) {
             home.pool.divide();
