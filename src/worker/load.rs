@@ -24,9 +24,9 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    /// Thousandths of the time since the last look in which this thread ran.
+    /// Thousandths of the time since the last look in which this thread was not idle.
     pub(super) fn read(&mut self, now: Instant) -> u32 {
-        let Some(used) = cpu_time() else { return 0 };
+        let Some(used) = busy_time() else { return 0 };
         let Some((then, before)) = self.last.replace((now, used)) else { return 0 };
         let passed = now.saturating_duration_since(then).as_micros().max(1);
         let ran = used.saturating_sub(before).as_micros();
@@ -34,10 +34,13 @@ impl Meter {
     }
 }
 
-/// Time that this thread has run. `None` where the kernel does not say: then no pool is ever found to be hot.
-fn cpu_time() -> Option<Duration> {
+/// Time in which this thread had work to do: it ran, or waited for a processor. `None` where the kernel does not say:
+/// then no pool is ever found to be hot.
+fn busy_time() -> Option<Duration> {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
-    Some(Duration::from_nanos(text.split(' ').next()?.parse().ok()?))
+    let mut numbers = text.split_whitespace().map_while(|word| word.parse::<u64>().ok());
+    let (ran, waited) = (numbers.next()?, numbers.next()?);
+    Some(Duration::from_nanos(ran.saturating_add(waited)))
 }
 
 /// What there is to see of one pool on one tick.
