@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::handle::Pool;
 use super::reason::RetireReason;
+use super::share::Departure;
 use super::slot::{ServerId, SlotKey, SlotState};
 use crate::session::Quiescent;
 
@@ -150,6 +151,24 @@ impl<C> SlotGuard<C> {
     /// There is no place any more.
     pub(super) const fn disarm(&mut self) {
         self.slot = None;
+    }
+}
+
+impl<C> SlotGuard<C> {
+    /// Gives the place up to the share that its server moves to, with the right to have it: nothing counts here any
+    /// more. `Err` if this share has no right left to give; the server must be closed then.
+    ///
+    /// # Errors
+    /// The guard, unchanged.
+    pub fn hand_over(mut self) -> Result<Departure, Self> {
+        let departed = self.pool().apply(|state, _| self.key().and_then(|key| state.depart(key)));
+        match departed {
+            Some(departure) => {
+                self.disarm();
+                Ok(departure)
+            }
+            None => Err(self),
+        }
     }
 }
 

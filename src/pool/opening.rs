@@ -82,7 +82,7 @@ impl<C> PoolState<C> {
         Chores {
             retired: self.retired.len(),
             place: self.demand() == Demand::Place,
-            short: self.is_short(),
+            short: self.calls_for_help(),
             pause_until: self.backoff.until(),
         }
     }

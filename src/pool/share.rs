@@ -15,7 +15,6 @@
 use std::time::{Duration, Instant};
 
 use super::handle::Pool;
-use super::lease::SlotGuard;
 use super::limits::PoolLimits;
 use super::reason::RetireReason;
 use super::slot::{ServerId, SlotKey, SlotState};
@@ -92,6 +91,8 @@ pub(super) struct Share {
     /// Whether changed limits are this share's to carry out.
     is_home: bool,
     debt: Option<Debt>,
+    /// Somebody looks every few milliseconds whether it is short.
+    watched: bool,
 }
 
 /// What goes with a server that moves to another share.
@@ -180,6 +181,11 @@ impl<C> PoolState<C> {
         self.mode == Mode::Open
             && self.waiters.waiting() > self.count(SlotState::Connecting)
             && self.open() >= share.rights.size
+    }
+
+    /// Whether somebody should be told that it is short.
+    pub(super) fn calls_for_help(&self) -> bool {
+        self.share.as_ref().is_some_and(|share| !share.watched || share.rights.size == 0) && self.is_short()
     }
 
     /// Whether something is promised to another share: then a release takes the long way.
@@ -288,6 +294,15 @@ impl<C> Pool<C> {
         self.read(|state| state.share.as_ref().map_or_else(Rights::default, |share| share.owed))
     }
 
+    /// Whether somebody looks by himself whether this share is short: then it calls for help only without any right.
+    pub fn set_watched(&self, watched: bool) {
+        self.apply(|state, _| {
+            if let Some(share) = state.share.as_mut() {
+                share.watched = watched;
+            }
+        });
+    }
+
     /// Since when the oldest waits, and how many do, if only another share can help.
     pub fn plight(&self) -> Option<(Instant, u32)> {
         self.read(|state| {
@@ -355,24 +370,6 @@ impl<C> Pool<C> {
     }
 }
 
-impl<C> SlotGuard<C> {
-    /// Gives the place up to the share that its server moves to, with the right to have it: nothing counts here any
-    /// more. `Err` if this share has no right left to give; the server must be closed then.
-    ///
-    /// # Errors
-    /// The guard, unchanged.
-    pub fn hand_over(mut self) -> Result<Departure, Self> {
-        let departed = self.pool().apply(|state, _| self.key().and_then(|key| state.depart(key)));
-        match departed {
-            Some(departure) => {
-                self.disarm();
-                Ok(departure)
-            }
-            None => Err(self),
-        }
-    }
-}
-
 impl<C> PoolState<C> {
     fn gain(&mut self, rights: Rights) {
         if let Some(share) = self.share.as_mut() {
@@ -380,7 +377,7 @@ impl<C> PoolState<C> {
         }
     }
 
-    fn depart(&mut self, key: SlotKey) -> Option<Departure> {
+    pub(super) fn depart(&mut self, key: SlotKey) -> Option<Departure> {
         let connected_at = self.slots.get(key)?.connected_at;
         let share = self.share.as_mut()?;
         let size = share.rights.size.min(1);

@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::state::Worker;
 use crate::auth::{ServerCredentials, ServerSecret, StoredSecret};
 use crate::client::EndOrder;
-use crate::config::{Config, Database, PoolMode, User};
+use crate::config::{Config, Database, PoolMode, PoolSplit, User};
 use crate::metrics::ErrorClass;
 use crate::net::Target;
 use crate::pool::{Pool, PoolEnd, PoolKey, PoolLimits};
@@ -201,4 +201,9 @@ fn settings_of(config: &Config, entry: &Database, user: &str) -> HomeSettings {
         log_connections: config.process.log_connections,
         log_disconnections: config.process.log_disconnections,
     }
+}
+
+/// Whether several workers may serve the pools of a database.
+pub(super) fn split_of(config: &Config, entry: &Database) -> PoolSplit {
+    entry.pool_split.unwrap_or(config.defaults.pool_split)
 }

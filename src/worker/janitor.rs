@@ -53,6 +53,7 @@ impl Worker {
         homes.extend(self.leaving.borrow().iter().cloned());
         for home in homes {
             if home.pool.plight().is_some() {
+                home.pool.set_watched(true);
                 self.sharing.ring();
             }
             while let Some(retired) = home.pool.next_retired() {

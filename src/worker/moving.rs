@@ -8,10 +8,10 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
+use super::homes::split_of;
 use super::inbox::{MovedClient, ToWorker, mpsc};
 use super::life::{Aboard, Life, OnBoard, Registered};
 use super::orders::admin_order;
-use super::sharing::split_of;
 use super::state::{Standing, Worker};
 use crate::client::{ClientEntry, ClientState, Conversation, Pause};
 use crate::config::PoolSplit;

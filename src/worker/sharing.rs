@@ -12,10 +12,11 @@ use std::sync::atomic::Ordering;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
+use super::homes::split_of;
 use super::inbox::{Moved, ShareMatter, ShareWord, ToWorker};
 use super::load::{Heat, Meter, Sight};
 use super::state::Worker;
-use crate::config::{Config, Database, PoolSplit};
+use crate::config::{Database, PoolSplit};
 use crate::net::{clock, rt};
 use crate::pool::{
     Board, Departure, LAG, LAST_LAG, PoolKey, RetireReason, Retired, Rights, ServerId, ShareId,
@@ -86,10 +87,6 @@ impl Sharing {
         })
         .await;
     }
-}
-
-pub(super) fn split_of(config: &Config, entry: &Database) -> PoolSplit {
-    entry.pool_split.unwrap_or(config.defaults.pool_split)
 }
 
 impl Worker {
@@ -186,7 +183,10 @@ impl Worker {
     fn complain(self: &Rc<Self>, now: Instant) -> bool {
         let mut short = false;
         for home in self.homes_of(None) {
-            let Some((since, count)) = home.pool.plight() else { continue };
+            let Some((since, count)) = home.pool.plight() else {
+                home.pool.set_watched(false);
+                continue;
+            };
             short = true;
             let waited = now.saturating_duration_since(since);
             // One that has no right at all cannot help itself, however long it waits.
