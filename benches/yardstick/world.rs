@@ -102,6 +102,7 @@ impl<'a> World<'a> {
             backend: Backend::Postgres,
             pkt_buf: None,
             workers: 1,
+            split: false,
             cpus: self.cpus(),
             tool: Vec::new(),
         }

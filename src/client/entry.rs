@@ -104,6 +104,8 @@ pub struct ClientEntry {
     pub read_ahead_full: Cell<bool>,
     /// It keeps what it needs at work although it is idle.
     pub seated: Cell<bool>,
+    /// The worker it is to move to when it rests.
+    pub move_to: Cell<Option<u8>>,
     /// Its place in the queue.
     pub waiter: Cell<Option<WaiterId>>,
     /// Statement names in use.
@@ -173,6 +175,7 @@ impl ClientEntry {
             running: Cell::default(),
             read_ahead_full: Cell::default(),
             seated: Cell::default(),
+            move_to: Cell::default(),
             waiter: Cell::default(),
             statements: Cell::default(),
             params: Shared::default(),

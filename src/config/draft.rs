@@ -11,8 +11,8 @@ use super::problem::Fault;
 use super::raw::Raw;
 use super::setting::Setting;
 use super::{
-    AuthType, Config, ConsoleRights, Database, LogFormat, Pacing, PoolMode, Process, Runtime, ServerDefaults,
-    SessionState, ShownSetting, SocketOptions, SslMode, TlsSettings,
+    AuthType, Config, ConsoleRights, Database, LogFormat, Pacing, PoolMode, PoolSplit, Process, Runtime,
+    ServerDefaults, SessionState, ShownSetting, SocketOptions, SslMode, TlsSettings,
 };
 
 /// What the rows of `[pooler]` fill: the configuration, and what is needed only while reading it.
@@ -70,6 +70,7 @@ pub(super) const fn blank_database() -> Database {
         pool_size: None,
         min_pool_size: None,
         reserve_pool_size: None,
+        pool_split: None,
         server_lifetime: None,
         startup: Vec::new(),
     }
@@ -141,6 +142,7 @@ const fn blank_defaults() -> ServerDefaults {
         min_pool_size: 0,
         reserve_pool_size: 0,
         reserve_pool_timeout: None,
+        pool_split: PoolSplit::Auto,
         server_lifetime: None,
         server_reset_query: String::new(),
         server_reset_query_always: false,

@@ -125,6 +125,17 @@ pub enum AuthType {
     ScramSha256,
 }
 
+/// `pool_split`: whether a pool may be served by several workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PoolSplit {
+    /// While one worker is too busy with it.
+    Auto,
+    /// Never.
+    Off,
+    /// From the start.
+    Always,
+}
+
 /// When a server is given to a client and taken back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PoolMode {
@@ -196,6 +207,8 @@ pub struct ServerDefaults {
     pub reserve_pool_size: u32,
     /// `reserve_pool_timeout`; `None` disables the reserve.
     pub reserve_pool_timeout: Option<Duration>,
+    /// `pool_split`.
+    pub pool_split: PoolSplit,
     /// `server_lifetime`; zero uses each server once, `None` keeps it as long as it lives (no file says so).
     pub server_lifetime: Option<Duration>,
     /// `server_reset_query`: run when a session ends; empty for none.
@@ -280,6 +293,8 @@ pub struct Database {
     pub min_pool_size: Option<u32>,
     /// Likewise.
     pub reserve_pool_size: Option<u32>,
+    /// Likewise.
+    pub pool_split: Option<PoolSplit>,
     /// Likewise.
     pub server_lifetime: Option<Duration>,
     /// Sent in the server's startup packet: name and value of `client_encoding`, `datestyle`, `timezone`,

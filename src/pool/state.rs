@@ -19,6 +19,7 @@ use super::backoff::Backoff;
 use super::failure::CheckoutError;
 use super::limits::PoolLimits;
 use super::reason::RetireReason;
+use super::share::Share;
 use super::slab::Slab;
 use super::slot::{ServerId, Slot, SlotEvent, SlotKey, SlotState};
 use super::waiters::{Outcome, Seat, WaiterId, Waiters};
@@ -93,6 +94,10 @@ pub(super) struct PoolState<C> {
     /// Slots left over from before a limit was lowered.
     pub(super) tolerated: u32,
     pub(super) tally: Tally,
+    /// What of a split pool is here; `None` if all of it is.
+    pub(super) share: Option<Box<Share>>,
+    /// Another worker has the pool's home share.
+    pub(super) is_away: bool,
     pub(super) janitor: Option<Waker>,
     /// The latest `now` heard of, for guards that are dropped without one.
     latest: Option<Instant>,
@@ -114,6 +119,8 @@ impl<C> PoolState<C> {
             last_lifetime_close: None,
             tolerated: 0,
             tally: Tally { issued: 0, vacated: 0, lent: 0, returned: 0, closed: 0, faults: 0 },
+            share: None,
+            is_away: false,
             janitor: None,
             latest: None,
         }
@@ -195,6 +202,7 @@ impl<C> PoolState<C> {
         self.per_state[slot.state as usize] -= 1;
         self.tally.vacated += 1;
         self.tolerated = self.tolerated.min(self.open());
+        self.pay_back();
     }
 
     // --- lending ---------------------------------------------------------------------------------------------
@@ -246,7 +254,7 @@ impl<C> PoolState<C> {
         conn: Box<C>,
         now: Instant,
     ) -> Result<Option<Waker>, Box<C>> {
-        if !self.may_stay(key, now) {
+        if self.owes() || !self.may_stay(key, now) {
             return Err(conn);
         }
         let Some(slot) = self.shift(key, SlotEvent::Release) else { return Err(conn) };
@@ -344,8 +352,13 @@ impl<C> PoolState<C> {
         self.retire(key, reason);
     }
 
-    /// Straight to the oldest waiter, else idle. Answers whom to wake.
+    /// Away if another share has the older right to it, else straight to the oldest waiter, else idle. Answers whom to
+    /// wake.
     pub(super) fn give(&mut self, key: SlotKey, now: Instant) -> Option<Waker> {
+        if let Some(to) = self.pay_creditor(now) {
+            self.retire(key, RetireReason::Moved(to));
+            return None;
+        }
         if let Some(id) = self.waiters.oldest()
             && let Ok(waker) = self.waiters.settle(id, Outcome::Served(key))
         {

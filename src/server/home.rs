@@ -130,15 +130,10 @@ impl Home {
     /// A server has logged in: makes the connection the pool lends, and remembers the welcome.
     pub fn adopt(&self, id: u64, opened: Opened, plan: &ServerPlan) -> ServerConn {
         let mut facts = ServerFacts::default();
-        for (name, value) in &opened.parameters {
-            if name == b"session_authorization" {
-                facts.login = value.as_slice().into();
-            }
-            if let Some(index) = self.names.index(name) {
-                facts.params.set(index, value);
-            }
-        }
-        let welcome = Welcome { reported: opened.parameters, followed: facts.params.clone() };
+        let login = opened.parameters.iter().find(|(name, _)| name == b"session_authorization");
+        facts.login = login.map(|(_, value)| value.as_slice().into()).unwrap_or_default();
+        let welcome = self.welcome_of(opened.parameters);
+        facts.params.clone_from(&welcome.followed);
         self.welcome.replace(Some(Rc::new(welcome)));
         let stream = opened.stream;
         let backend_pid = opened.key.as_ref().map_or(0, |key| key.process_id);

@@ -12,11 +12,11 @@ use crate::proto::TxStatus;
 /// A conversation at rest, to be gone on with at any time.
 #[derive(Debug)]
 pub struct Rested {
-    rules: Rules,
-    params: ParamSet,
-    names: ClientStatements,
-    unnamed: Option<Text>,
-    wishes: Wishes,
+    pub(super) rules: Rules,
+    pub(super) params: ParamSet,
+    pub(super) names: ClientStatements,
+    pub(super) unnamed: Option<Text>,
+    pub(super) wishes: Wishes,
 }
 
 impl Session {

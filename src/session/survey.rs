@@ -131,7 +131,8 @@ impl Survey {
     pub(super) fn ask_for_unlisted(&mut self, wanted: &Settings) {
         if self.settings == Asked::All {
             let unlisted = wanted.iter().map(|(name, _)| name).filter(|name| name.contains(&b'.'));
-            let more: Vec<_> = unlisted.filter(|name| !self.names.iter().any(|known| **known == **name)).collect();
+            let more: Vec<_> =
+                unlisted.filter(|name| !self.names.iter().any(|known| **known == **name)).collect();
             self.names.extend(more.into_iter().map(Box::from));
         }
     }

@@ -31,6 +31,18 @@ pub(super) struct Text {
     rest: Vec<u8>,
 }
 
+impl Text {
+    /// The statement of this number and text.
+    pub(super) const fn new(id: u64, rest: Vec<u8>) -> Self {
+        Self { id, rest }
+    }
+
+    /// Its text alone.
+    pub(super) fn into_rest(self) -> Vec<u8> {
+        self.rest
+    }
+}
+
 /// Memory that is lent to whichever client is at work; no list or buffer in it holds anything.
 #[derive(Debug, Default)]
 pub struct Spare {

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use super::words::say_goodbye;
 use crate::client::{ClientEntry, EndOrder, Scratch, Wanted};
 use crate::config::SessionState;
 use crate::metrics::ErrorClass;
@@ -35,6 +36,28 @@ pub(super) enum Unserved {
 }
 
 impl Unserved {
+    /// The line about it, and the client's last words to hear.
+    pub(super) async fn tell(
+        self,
+        home: &Home,
+        (mut stream, entry): (Stream, &ClientEntry),
+        accepted: Vec<u8>,
+    ) {
+        tracing::info!(
+            client = entry.id,
+            peer = %entry.ends.peer(),
+            user = &*entry.user,
+            database = entry.database(),
+            "login failed: {self}"
+        );
+        if let Some(class) = self.class() {
+            home.counters.borrow_mut().error(class);
+        }
+        if let Some(tell) = self.for_client() {
+            say_goodbye(&mut stream, accepted, Some(tell)).await;
+        }
+    }
+
     /// What the client is still to be told.
     pub(super) fn for_client(&self) -> Option<PgError> {
         match self {

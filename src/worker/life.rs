@@ -6,9 +6,10 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::{Instant, SystemTime};
 
-use super::first::{Unserved, first_server, judge_startup, refuse_unfollowable};
+use super::first::{first_server, judge_startup, refuse_unfollowable};
 use super::homes::server_user;
 use super::inbox::{Arrival, Migrant, ToWorker};
+use super::moving::move_away;
 use super::state::{ProcessCount, Standing, Worker};
 use super::words::{client_params, put_welcome, say_goodbye};
 use crate::client::{
@@ -17,13 +18,21 @@ use crate::client::{
 };
 use crate::config::CONSOLE_NAMES;
 use crate::net::{Detached, Endpoint, Stream, clock, rt};
-use crate::pool::ClientPresence;
+use crate::pool::{ClientPresence, PoolKey};
 use crate::proto::{PgError, SqlState, StartupMessage};
 use crate::server::{Home, ProvenSecrets, ServerConn};
 use crate::session::Session;
 
 /// Takes a client off the worker's load, however its task ends.
-struct OnBoard(Rc<Worker>);
+pub(super) struct OnBoard(Rc<Worker>);
+
+impl OnBoard {
+    /// Counts a client that comes from another worker.
+    pub(super) fn new(worker: &Rc<Worker>) -> Self {
+        worker.load.fetch_add(1, Ordering::Relaxed);
+        Self(Rc::clone(worker))
+    }
+}
 
 impl Drop for OnBoard {
     fn drop(&mut self) {
@@ -33,13 +42,14 @@ impl Drop for OnBoard {
 
 /// Takes a client out of the worker's books, however its task ends.
 pub(super) struct Registered {
-    worker: Rc<Worker>,
+    pub(super) worker: Rc<Worker>,
     pub(super) entry: Rc<ClientEntry>,
 }
 
 impl Drop for Registered {
     fn drop(&mut self) {
         self.worker.clients.borrow_mut().remove(&self.entry.key.0);
+        self.worker.tell_whereabouts(self.entry.key.0, false);
     }
 }
 
@@ -110,8 +120,7 @@ impl Worker {
 
     /// A client that logged in elsewhere and lives here from now on.
     pub(super) async fn adopt(self: Rc<Self>, migrant: Migrant) {
-        self.load.fetch_add(1, Ordering::Relaxed);
-        let on_board = OnBoard(Rc::clone(&self));
+        let on_board = OnBoard::new(&self);
         let Migrant { socket, authenticated, arrival, counted } = migrant;
         let peer = socket.endpoint();
         match socket.attach() {
@@ -127,7 +136,9 @@ impl Worker {
         let config = self.config();
         let entry = config.database(&authenticated.database);
         let user = entry.map_or(&*authenticated.user, |entry| server_user(entry, &authenticated.user));
-        self.home_of(&authenticated.database, user)
+        let split =
+            entry.is_some_and(|entry| self.is_split(&PoolKey::new(&*authenticated.database, user), entry));
+        if split { self.index } else { self.home_of(&authenticated.database, user) }
     }
 
     /// Limits that hold for authenticated clients; the console is exempt.
@@ -224,29 +235,6 @@ impl Worker {
         Registered { worker: Rc::clone(self), entry }
     }
 
-    /// A client that cannot be served hears why.
-    async fn turn_away(
-        &self,
-        home: &Home,
-        (mut stream, entry): (Stream, Rc<ClientEntry>),
-        accepted: Vec<u8>,
-        unserved: Unserved,
-    ) {
-        tracing::info!(
-            client = entry.id,
-            peer = %entry.ends.peer(),
-            user = &*entry.user,
-            database = entry.database(),
-            "login failed: {unserved}"
-        );
-        if let Some(class) = unserved.class() {
-            home.counters.borrow_mut().error(class);
-        }
-        if let Some(tell) = unserved.for_client() {
-            say_goodbye(&mut stream, accepted, Some(tell)).await;
-        }
-    }
-
     /// Welcome, and the start of the conversation.
     async fn converse(
         &self,
@@ -270,7 +258,7 @@ impl Worker {
         let wished = match judged {
             Ok(wished) => wished,
             Err(unserved) => {
-                return self.turn_away(&home, (stream, entry), authenticated.accepted, unserved).await;
+                return unserved.tell(&home, (stream, &entry), authenticated.accepted).await;
             }
         };
         let params = client_params(&home, wished.startup());
@@ -298,23 +286,23 @@ impl Worker {
         let scratch = Rc::clone(&self.scratch);
         let conversation = Conversation::new(stream, session, scratch);
         let (registered, (on_board, counted)) = books;
-        let aboard = Aboard { registered, _on_board: on_board, _counted: counted, _present: present };
+        let aboard = Aboard { registered, _on_board: on_board, counted, _present: present };
         // A task of its own: what logging in needed, several kB, is not carried through the client's idle hours.
         rt::spawn_detached("client", Life::Talking(conversation, aboard));
     }
 }
 
 /// What takes a client out of all books, however its task ends.
-struct Aboard {
-    registered: Registered,
-    _on_board: OnBoard,
-    _counted: ProcessCount,
-    _present: ClientPresence<ServerConn>,
+pub(super) struct Aboard {
+    pub(super) registered: Registered,
+    pub(super) _on_board: OnBoard,
+    pub(super) counted: ProcessCount,
+    pub(super) _present: ClientPresence<ServerConn>,
 }
 
 /// A client's task. There is one for each client, idle or not, so it is written out: an `async fn` would hold the
 /// conversation twice, and the room for its end all the time.
-enum Life {
+pub(super) enum Life {
     Talking(Conversation, Aboard),
     Parting(Pin<Box<dyn Future<Output = ()>>>),
     Over,
@@ -327,7 +315,17 @@ impl Future for Life {
         if let Self::Talking(conversation, aboard) = &mut *self {
             let entry = &aboard.registered.entry;
             let Some(home) = &entry.home else { return Poll::Ready(()) };
-            let ended = ready!(conversation.poll_turn(cx, entry, home));
+            let polled = conversation.poll_turn(cx, entry, home);
+            if polled.is_pending()
+                && let Some(to) = entry.move_to.get()
+                && let Some(resting) = conversation.take_resting()
+            {
+                if let Self::Talking(_, aboard) = std::mem::replace(&mut *self, Self::Over) {
+                    move_away(resting, aboard, to);
+                }
+                return Poll::Ready(());
+            }
+            let ended = ready!(polled);
             if let Self::Talking(conversation, aboard) = std::mem::replace(&mut *self, Self::Over) {
                 *self = Self::Parting(Box::pin(part(conversation, ended, aboard)));
             }
