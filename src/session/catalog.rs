@@ -1,10 +1,11 @@
 //! Statement texts of one pool, each once.
 //!
-//! A statement is shared by text and parameter types within one pool, that is one database and one role. Search
-//! path and row security in force are compared by PostgreSQL itself, which plans again when they differ (S32).
+//! A statement is shared by text, parameter types and what was in force when it was parsed, within one pool: that is
+//! one database and one login role (R55). PostgreSQL reads some constants when it parses, a date with `TimeZone` for
+//! instance, and a name means what the search path and the role of that moment make of it (S32).
 
 use std::borrow::Borrow;
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
 use std::rc::Rc;
@@ -17,12 +18,28 @@ use super::tracking::USUAL_READING;
 pub struct Statement {
     id: u64,
     server_name: Box<[u8]>,
-    rest: Box<[u8]>,
+    /// Text and types, then what was in force.
+    key: Box<[u8]>,
+    /// Bytes of text and types.
+    rest_len: usize,
+    /// Counts how often its plans were found stale.
+    generation: Cell<u32>,
     /// What it may do to a session, read as most clients write.
     digest: OnceCell<Option<Box<Digest>>>,
 }
 
 impl Statement {
+    fn new(id: u64, key: Box<[u8]>, rest_len: usize) -> Self {
+        Self {
+            id,
+            server_name: server_name(id),
+            key,
+            rest_len,
+            generation: Cell::new(0),
+            digest: OnceCell::new(),
+        }
+    }
+
     /// Its number in the pool.
     pub const fn id(&self) -> u64 {
         self.id
@@ -35,17 +52,32 @@ impl Statement {
 
     /// Text and types as in a Parse behind the name; nothing if it is private.
     pub fn rest(&self) -> &[u8] {
-        &self.rest
+        self.key.get(..self.rest_len).unwrap_or_default()
+    }
+
+    /// Text, types and what was in force, and how much of it is text and types.
+    pub(super) fn key(&self) -> (&[u8], usize) {
+        (&self.key, self.rest_len)
+    }
+
+    /// How often its plans were found stale: one made earlier is not run any more.
+    pub(super) const fn generation(&self) -> u32 {
+        self.generation.get()
+    }
+
+    /// A plan of it was found stale, so those on other servers are, too.
+    pub(super) fn age(&self) {
+        self.generation.set(self.generation.get().wrapping_add(1));
     }
 
     /// What it may do to a session, if anything, for a client whose texts are read as most are.
     pub(super) fn digest(&self) -> Option<&Digest> {
-        self.digest.get_or_init(|| sql::digest(text_of(&self.rest), USUAL_READING)).as_deref()
+        self.digest.get_or_init(|| sql::digest(text_of(self.rest()), USUAL_READING)).as_deref()
     }
 
     /// Whether the text was too large to keep, so that it exists on one server only.
     pub fn is_private(&self) -> bool {
-        self.rest.is_empty()
+        self.rest_len == 0
     }
 }
 
@@ -58,19 +90,19 @@ struct ByText(Rc<Statement>);
 
 impl Borrow<[u8]> for ByText {
     fn borrow(&self) -> &[u8] {
-        &self.0.rest
+        &self.0.key
     }
 }
 
 impl Hash for ByText {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.rest.hash(state);
+        self.0.key.hash(state);
     }
 }
 
 impl PartialEq for ByText {
     fn eq(&self, other: &Self) -> bool {
-        self.0.rest == other.0.rest
+        self.0.key == other.0.key
     }
 }
 
@@ -106,14 +138,20 @@ impl Catalog {
         Self { origin: share, ..Self::default() }
     }
 
-    /// The statement of this text, made if new.
-    pub fn intern(&mut self, rest: &[u8]) -> Rc<Statement> {
-        if let Some(known) = self.statements.get(rest) {
+    /// The statement of this text and these types, made if new. `in_force` is what makes it another one for a client
+    /// with other settings.
+    pub fn intern(&mut self, rest: &[u8], in_force: &[u8]) -> Rc<Statement> {
+        self.intern_key(&[rest, in_force].concat(), rest.len())
+    }
+
+    /// The same by [`Statement::key`].
+    pub(super) fn intern_key(&mut self, key: &[u8], rest_len: usize) -> Rc<Statement> {
+        if let Some(known) = self.statements.get(key) {
             return Rc::clone(&known.0);
         }
-        self.sweep(rest.len());
+        self.sweep(key.len());
         let id = self.next_id();
-        self.keep(Statement { id, server_name: server_name(id), rest: rest.into(), digest: OnceCell::new() })
+        self.keep(Statement::new(id, key.into(), rest_len))
     }
 
     fn keep(&mut self, statement: Statement) -> Rc<Statement> {
@@ -124,16 +162,16 @@ impl Catalog {
 
     /// A statement that a server has brought from another worker, under the name it has there. `true` if clients here
     /// can use it: unless the same text has another name here.
-    pub(super) fn adopt(&mut self, id: u64, rest: Box<[u8]>) -> (Rc<Statement>, bool) {
-        let statement = Statement { id, server_name: server_name(id), rest, digest: OnceCell::new() };
+    pub(super) fn adopt(&mut self, id: u64, key: Box<[u8]>, rest_len: usize) -> (Rc<Statement>, bool) {
+        let statement = Statement::new(id, key, rest_len);
         if statement.is_private() {
             return (Rc::new(statement), true);
         }
-        match self.statements.get(&*statement.rest) {
+        match self.statements.get(&*statement.key) {
             Some(known) if known.0.id == id => (Rc::clone(&known.0), true),
             Some(_) => (Rc::new(statement), false),
             None => {
-                self.sweep(statement.rest.len());
+                self.sweep(statement.key.len());
                 (self.keep(statement), true)
             }
         }
@@ -142,7 +180,7 @@ impl Catalog {
     /// A statement whose text was too large to keep: it exists on one server only.
     pub fn private(&mut self) -> Rc<Statement> {
         let id = self.next_id();
-        Rc::new(Statement { id, server_name: server_name(id), rest: Box::default(), digest: OnceCell::new() })
+        Rc::new(Statement::new(id, Box::default(), 0))
     }
 
     /// A number never given before in this pool.
@@ -190,11 +228,11 @@ mod tests {
     fn the_catalog_forgets_what_nobody_uses() {
         let mut catalog = Catalog::default();
         for i in 0..100_000u32 {
-            drop(catalog.intern(&i.to_be_bytes()));
+            drop(catalog.intern(&i.to_be_bytes(), b""));
         }
         assert!(catalog.len() <= 512, "{}", catalog.len());
         for i in 0..200u8 {
-            drop(catalog.intern(&vec![i; 256 * 1024]));
+            drop(catalog.intern(&vec![i; 256 * 1024], b""));
         }
         assert!(catalog.len() <= 32, "large ones are forgotten sooner: {}", catalog.len());
     }

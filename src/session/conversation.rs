@@ -12,6 +12,7 @@ use crate::proto::{FrameHeader, PgError, SqlState, TxStatus, put_ready};
 use super::answer::Answer;
 use super::catalog::Catalog;
 use super::error::SessionError;
+use super::healing::Replay;
 use super::inflight::InFlight;
 use super::names::ClientStatements;
 use super::outbox::Outbox;
@@ -149,6 +150,8 @@ pub struct Session {
     pub(super) pins: Option<Box<Pins>>,
     /// What it has just reset.
     pub(super) restore: Option<Restore>,
+    /// The batch under way, while it may have to be said again.
+    pub(super) replay: Replay,
     /// The answer to our own question, as far as it has come.
     pub(super) answer: Answer,
     /// Counts what Sync, Query and FunctionCall separate.
@@ -177,6 +180,7 @@ impl Session {
             traces: None,
             pins: None,
             restore: None,
+            replay: Replay::default(),
             answer: Answer::default(),
             segment: 0,
             tally: Tally::default(),
@@ -316,6 +320,7 @@ impl Session {
             self.gate = Gate::Open;
         }
         (self.traces, self.pins, self.restore) = (None, None, None);
+        self.replay.give_up();
         self.nudged = false;
     }
 
@@ -333,6 +338,7 @@ impl Session {
         while let Some(owed) = self.inflight.take_local() {
             let reply: &[u8; 5] = if owed.kind == Kind::Parse { b"1\0\0\0\x04" } else { b"3\0\0\0\x04" };
             to_client.own(|out| out.extend(reply));
+            self.replay.give_up();
             self.names.confirm();
         }
     }

@@ -56,7 +56,7 @@ impl Session {
         if let Some(act) = self.name_is_free(turn, view.name, view.rest.len()) {
             return act;
         }
-        let statement = turn.catalog.intern(view.rest);
+        let statement = turn.catalog.intern(view.rest, &self.in_force());
         let found = match turn.facts.as_deref_mut() {
             Some(facts) => facts.statements.find(&statement, self.segment),
             None => return Act::Stop(Halt::NeedServer),
@@ -166,6 +166,7 @@ impl Session {
             Ok(statement) => statement,
             Err(act) => return act,
         };
+        self.may_heal(view.statement);
         self.note_statement(&statement);
         self.evict(turn);
         self.tally.binds += 1;
@@ -204,6 +205,7 @@ impl Session {
                     Ok(statement) => statement,
                     Err(act) => return act,
                 };
+                self.names.describe(name);
                 self.send(Kind::DescribeStatement, Why::Named(statement.id()));
                 turn.to_server.own(|out| put_describe_statement(out, statement.server_name()));
                 Act::Rewritten { front: header.wire_len }

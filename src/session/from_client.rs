@@ -57,6 +57,7 @@ impl Session {
                 }
             };
             self.tally.client_bytes += header.wire_len as u64;
+            self.replay.keep(header, rest);
             at += front;
             self.from_client = Body { left: header.wire_len - front, pass };
             at += self.take_body(turn, at..input.len());

@@ -146,6 +146,9 @@ impl Session {
             self.answer.take_row(body);
         }
         let Fit { forward, done } = self.inflight.on_reply(tag)?;
+        if forward {
+            self.replay.give_up();
+        }
         let Some(facts) = turn.facts.as_deref_mut() else { return Err(Misfit(tag).into()) };
         if let Some(owed) = done {
             self.completed(&owed, facts);
@@ -203,6 +206,9 @@ impl Session {
             self.names.revoke();
             self.inflight.retell_head(Why::ClientQuery);
         }
+        if self.heals(&head, error.code, body) {
+            return Ok(false);
+        }
         match head.why {
             Why::Own => Err(SessionError::Parameter(error)),
             Why::Try | Why::Ask => {
@@ -214,7 +220,7 @@ impl Session {
                 Ok(false)
             }
             Why::PrepareApart => Ok(false),
-            Why::Evict(_) => Err(Misfit(b'E').into()),
+            Why::Evict(_) | Why::Heal => Err(Misfit(b'E').into()),
             Why::Client
             | Why::Named(_)
             | Why::ClientQuery
@@ -266,6 +272,9 @@ impl Session {
         self.tx = status;
         self.nudged = false;
         if self.inflight.is_empty() {
+            if self.say_again(turn)? {
+                return Ok(false);
+            }
             match std::mem::replace(&mut self.gate, Gate::Open) {
                 Gate::Preparing(own) => {
                     self.prepared(&own, turn);

@@ -87,6 +87,14 @@ impl InFlight {
         }
     }
 
+    /// Whether a Sync of the client's is all that is owed.
+    pub(super) fn owes_only_a_sync(&self) -> bool {
+        matches!(
+            (self.queue.len(), self.queue.front()),
+            (1, Some(Owed { kind: Kind::Sync, why: Why::Client }))
+        )
+    }
+
     /// Notes that a Flush was sent: nothing is owed, but the server is not at rest before the next Sync.
     pub fn flushed(&mut self) {
         self.batch_open = true;

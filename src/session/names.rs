@@ -41,6 +41,8 @@ struct Name {
     statement: Rc<Statement>,
     /// The client was told that there is no such statement, so it may make one.
     told_lost: bool,
+    /// The client has asked which columns it has.
+    described: bool,
 }
 
 #[derive(Debug)]
@@ -48,6 +50,7 @@ struct SentName {
     name: Box<[u8]>,
     /// What the name will stand for; `None` when it was closed.
     becomes: Option<Rc<Statement>>,
+    described: bool,
     segment: u64,
 }
 
@@ -69,7 +72,7 @@ impl ClientStatements {
         let this = self.0.get_or_insert_default();
         let name = cut(name);
         this.count(name, becomes.as_deref());
-        this.sent.push_back(SentName { name: name.into(), becomes, segment });
+        this.sent.push_back(SentName { name: name.into(), becomes, described: false, segment });
     }
 
     /// The oldest change on its way has happened.
@@ -115,6 +118,27 @@ impl ClientStatements {
         })
     }
 
+    /// The client asks which columns a statement has.
+    pub fn describe(&mut self, name: &[u8]) {
+        let Some(this) = &mut self.0 else { return };
+        let name = cut(name);
+        if let Some(sent) = this.sent.iter_mut().rev().find(|sent| *sent.name == *name) {
+            sent.described = true;
+        } else if let Some(known) = this.known.get_mut(name) {
+            known.described = true;
+        }
+    }
+
+    /// Whether the client has asked which columns a statement has.
+    pub fn is_described(&self, name: &[u8]) -> bool {
+        let Some(this) = &self.0 else { return false };
+        let name = cut(name);
+        match this.sent.iter().rev().find(|sent| *sent.name == *name) {
+            Some(sent) => sent.described,
+            None => this.known.get(name).is_some_and(|known| known.described),
+        }
+    }
+
     /// Whether a name stands for a statement whose text was not kept, or may do so soon.
     pub const fn names_private(&self) -> bool {
         matches!(&self.0, Some(this) if this.private > 0)
@@ -135,7 +159,7 @@ impl ClientStatements {
     pub(super) fn bring(&mut self, name: Box<[u8]>, statement: Rc<Statement>, told_lost: bool) {
         let this = self.0.get_or_insert_default();
         this.count(&name, Some(&statement));
-        this.known.insert(name, Name { statement, told_lost });
+        this.known.insert(name, Name { statement, told_lost, described: true });
     }
 
     /// Whether no change is on its way.
@@ -167,13 +191,13 @@ impl ClientStatements {
 
 impl Names {
     fn confirm(&mut self) {
-        let Some(SentName { name, becomes, .. }) = self.sent.pop_front() else { return };
+        let Some(SentName { name, becomes, described, .. }) = self.sent.pop_front() else { return };
         if let Some(old) = self.known.remove(&name) {
             self.discount(&name, Some(&old.statement));
         }
         match becomes {
             Some(statement) => {
-                self.known.insert(name, Name { statement, told_lost: false });
+                self.known.insert(name, Name { statement, told_lost: false, described });
             }
             None => self.discount(&name, None),
         }
@@ -218,7 +242,7 @@ mod tests {
     #[test]
     fn r52_a_name_exists_when_the_server_has_answered_and_not_before() {
         let mut catalog = Catalog::default();
-        let statement = catalog.intern(b"select 1\0\0\0");
+        let statement = catalog.intern(b"select 1\0\0\0", b"");
         let mut names = ClientStatements::default();
         names.send(b"s1", Some(Rc::clone(&statement)), 1);
         assert!(matches!(names.find(b"s1", 1), Lookup::Found(_)), "later in the same segment");
@@ -234,7 +258,7 @@ mod tests {
     fn names_are_cut_where_postgresql_cuts_them() {
         let mut catalog = Catalog::default();
         let mut names = ClientStatements::default();
-        names.send(&[b'a'; 70], Some(catalog.intern(b"x\0\0\0")), 1);
+        names.send(&[b'a'; 70], Some(catalog.intern(b"x\0\0\0", b"")), 1);
         names.confirm();
         assert!(matches!(names.find(&[b'a'; 63], 2), Lookup::Found(_)));
         assert!(matches!(names.find(&[b'a'; 62], 2), Lookup::Missing));

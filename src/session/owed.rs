@@ -62,6 +62,8 @@ pub enum Why {
     Own,
     /// Our own message; the reply is swallowed, and an error is part of the answer to the question behind it.
     Try,
+    /// The client's Sync behind a batch that is said again.
+    Heal,
     /// Our own question; rows and an error are its answer.
     Ask,
     /// A Query made to fail; this error takes the place of its error, and its `Z` is the client's.
@@ -90,6 +92,7 @@ impl Why {
             | Self::Evict(_)
             | Self::Own
             | Self::Try
+            | Self::Heal
             | Self::Ask
             | Self::RefuseQuery(_)
             | Self::Refuse(_) => false,

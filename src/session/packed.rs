@@ -19,6 +19,14 @@ use super::wishes::{Startup, Wishes};
 /// A client with more statements than this, in bytes, stays where it is: to copy them would cost more than a query.
 const MAX_CLIENT_BYTES: usize = 256 * 1024;
 
+/// See [`Statement::key`].
+type Key = (Box<[u8]>, usize);
+
+fn key_of(statement: &Statement) -> Key {
+    let (key, rest_len) = statement.key();
+    (key.into(), rest_len)
+}
+
 /// Settings that are not reported.
 type Others = Vec<Pair>;
 
@@ -58,7 +66,7 @@ pub struct PackedFacts {
 #[derive(Debug)]
 struct PackedStatement {
     id: u64,
-    rest: Box<[u8]>,
+    key: Key,
     stale: bool,
 }
 
@@ -68,7 +76,7 @@ impl ServerFacts {
     pub fn pack(&self, names: usize) -> Option<PackedFacts> {
         let pack = |(statement, stale): (&Statement, bool)| PackedStatement {
             id: statement.id(),
-            rest: statement.rest().into(),
+            key: key_of(statement),
             stale,
         };
         let statements = self.statements.settled()?.into_iter().map(pack).collect();
@@ -86,8 +94,8 @@ impl PackedFacts {
             login: self.login,
             ..ServerFacts::default()
         };
-        for PackedStatement { id, rest, stale } in self.statements {
-            let (statement, usable) = catalog.adopt(id, rest);
+        for PackedStatement { id, key: (key, rest_len), stale } in self.statements {
+            let (statement, usable) = catalog.adopt(id, key, rest_len);
             facts.statements.bring(statement, stale || !usable);
         }
         facts
@@ -108,7 +116,7 @@ pub struct PackedClient {
 #[derive(Debug)]
 struct PackedName {
     name: Box<[u8]>,
-    rest: Box<[u8]>,
+    key: Key,
     told_lost: bool,
 }
 
@@ -122,7 +130,7 @@ impl Rested {
     pub fn pack(self, names: usize) -> PackedClient {
         let pack = |(name, statement, told_lost): (&[u8], &Statement, bool)| PackedName {
             name: name.into(),
-            rest: statement.rest().into(),
+            key: key_of(statement),
             told_lost,
         };
         let startup = self.wishes.startup();
@@ -143,8 +151,8 @@ impl PackedClient {
     /// The same among the clients of another worker's pool.
     pub fn unpack(self, catalog: &mut Catalog) -> Rested {
         let mut names = ClientStatements::default();
-        for PackedName { name, rest, told_lost } in self.names {
-            names.bring(name, catalog.intern(&rest), told_lost);
+        for PackedName { name, key: (key, rest_len), told_lost } in self.names {
+            names.bring(name, catalog.intern_key(&key, rest_len), told_lost);
         }
         let unnamed = self.unnamed.map(|rest| Text::new(catalog.next_id(), rest));
         let (reported, settings) = self.startup;
@@ -181,7 +189,7 @@ mod tests {
     #[test]
     fn a_server_that_moves_is_not_believed_to_have_what_only_has_the_same_number() {
         let (mut here, mut there) = (Catalog::of_share(0), Catalog::of_share(1));
-        let (ours, theirs) = (here.intern(b"a\0\0\0"), there.intern(b"b\0\0\0"));
+        let (ours, theirs) = (here.intern(b"a\0\0\0", b""), there.intern(b"b\0\0\0", b""));
         assert_ne!(ours.server_name(), theirs.server_name());
         let mut arrived = moved(&server_with(&[&ours]), &mut there);
         assert!(!has(&mut arrived.statements, &theirs));
@@ -190,10 +198,10 @@ mod tests {
     #[test]
     fn a_text_keeps_its_name_where_it_is_new_and_is_closed_first_where_it_has_another() {
         let (mut here, mut there) = (Catalog::of_share(0), Catalog::of_share(1));
-        let (new, both) = (here.intern(b"new\0\0\0"), here.intern(b"both\0\0\0"));
-        let known = there.intern(b"both\0\0\0");
+        let (new, both) = (here.intern(b"new\0\0\0", b""), here.intern(b"both\0\0\0", b""));
+        let known = there.intern(b"both\0\0\0", b"");
         let mut arrived = moved(&server_with(&[&new, &both]), &mut there);
-        let adopted = there.intern(b"new\0\0\0");
+        let adopted = there.intern(b"new\0\0\0", b"");
         assert_eq!(adopted.server_name(), new.server_name());
         assert!(has(&mut arrived.statements, &adopted), "in use at once");
         assert!(!has(&mut arrived.statements, &known), "to be parsed under the name it has here");
@@ -211,7 +219,7 @@ mod tests {
         drop(large);
         assert!(facts.pack(0).is_some(), "nobody names it any more");
         let mut facts = ServerFacts::default();
-        facts.statements.send_parse(here.intern(b"a\0\0\0"), 1);
+        facts.statements.send_parse(here.intern(b"a\0\0\0", b""), 1);
         assert!(facts.pack(0).is_none());
     }
 

@@ -107,6 +107,11 @@ impl ParamSet {
         }
     }
 
+    /// All values by index.
+    pub fn all(&self) -> impl Iterator<Item = (usize, Option<&[u8]>)> {
+        self.values().iter().map(|value| value.as_deref()).enumerate()
+    }
+
     fn values(&self) -> &[Option<Rc<[u8]>>] {
         self.0.as_ref().map_or(&[], |values| values.as_slice())
     }

@@ -31,7 +31,7 @@ impl Session {
                 self.names.confirm();
             }
             Why::LocalParse | Why::LocalClose => self.names.confirm(),
-            Why::Client | Why::Named(_) | Why::Own | Why::Try | Why::Ask | Why::Refuse(_) => {}
+            Why::Client | Why::Named(_) | Why::Own | Why::Heal | Why::Try | Why::Ask | Why::Refuse(_) => {}
         }
     }
 
@@ -55,6 +55,7 @@ impl Session {
             | Why::Named(_)
             | Why::ClientQuery
             | Why::Own
+            | Why::Heal
             | Why::Try
             | Why::Ask
             | Why::RefuseQuery(_)
@@ -88,7 +89,7 @@ impl Session {
                 facts.statements.revoke_close(id);
                 self.names.revoke();
             }
-            Why::Client | Why::Named(_) | Why::Own | Why::Try | Why::Ask | Why::Refuse(_) => {}
+            Why::Client | Why::Named(_) | Why::Own | Why::Heal | Why::Try | Why::Ask | Why::Refuse(_) => {}
         }
     }
 }

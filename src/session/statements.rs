@@ -35,15 +35,25 @@ struct Slot {
     used: u64,
     /// It cannot be run as it is: it has to be closed, then parsed again.
     stale: bool,
+    /// The statement's when it was parsed here.
+    generation: u32,
     /// The segment in which its Close was sent.
     closing: Option<u64>,
 }
 
 impl Slot {
+    fn of(statement: Rc<Statement>, used: u64, stale: bool) -> Self {
+        Self { used, stale, generation: statement.generation(), closing: None, statement }
+    }
+
+    fn is_stale(&self) -> bool {
+        self.stale || self.generation != self.statement.generation()
+    }
+
     /// A statement whose text was not kept cannot come back, so it goes only when nobody names it.
     fn may_go(&self, since: u64) -> bool {
         let wanted = if self.statement.is_private() { !self.is_orphan() } else { self.used > since };
-        self.closing.is_none() && (self.stale || !wanted)
+        self.closing.is_none() && (self.is_stale() || !wanted)
     }
 
     /// Whether its text was not kept and no client names it any more.
@@ -66,7 +76,7 @@ impl ServerStatements {
             // Skipped together with the Parse that follows it, or not at all.
             Some(sent_in) if sent_in == segment => Lookup::Missing,
             Some(_) => Lookup::Wait,
-            None if slot.stale => Lookup::Missing,
+            None if slot.is_stale() => Lookup::Missing,
             None => {
                 slot.used = self.clock;
                 Lookup::Found(())
@@ -83,7 +93,7 @@ impl ServerStatements {
     pub fn confirm_parse(&mut self) {
         if let Some((statement, _)) = self.parsing.pop_front() {
             self.clock += 1;
-            let slot = Slot { used: self.clock, stale: false, closing: None, statement };
+            let slot = Slot::of(statement, self.clock, false);
             self.ready.insert(slot.statement.id(), slot);
         }
     }
@@ -96,7 +106,7 @@ impl ServerStatements {
     /// The oldest Parse on its way failed because the server has something of that name, whatever it is.
     pub fn collide(&mut self) {
         if let Some((statement, _)) = self.parsing.front() {
-            let slot = Slot { used: self.clock, stale: true, closing: None, statement: Rc::clone(statement) };
+            let slot = Slot::of(Rc::clone(statement), self.clock, true);
             self.ready.insert(statement.id(), slot);
         }
     }
@@ -110,7 +120,7 @@ impl ServerStatements {
     /// `since` (see [`ServerStatements::mark`]) are left alone.
     pub fn evict(&mut self, since: u64, segment: u64) -> Option<Rc<Statement>> {
         let able = self.ready.values_mut().filter(|slot| slot.may_go(since));
-        let oldest = able.min_by_key(|slot| (!slot.stale, slot.used))?;
+        let oldest = able.min_by_key(|slot| (!slot.is_stale(), slot.used))?;
         oldest.closing = Some(segment);
         Some(Rc::clone(&oldest.statement))
     }
@@ -145,12 +155,12 @@ impl ServerStatements {
         }
     }
 
-    /// A statement cannot be run as it is: it has to be closed before it is parsed again.
-    pub fn spoil(&mut self, id: u64) {
-        if let Some(slot) = self.ready.get_mut(&id)
+    /// A statement's plan is stale, here and on every other server: it has to be closed before it is parsed again.
+    pub fn spoil(&self, id: u64) {
+        if let Some(slot) = self.ready.get(&id)
             && !slot.statement.is_private()
         {
-            slot.stale = true;
+            slot.statement.age();
         }
     }
 
@@ -167,7 +177,7 @@ impl ServerStatements {
     /// Whether a statement has to be closed first; whoever asks does it, in this segment.
     pub fn take_stale(&mut self, id: u64, segment: u64) -> bool {
         let Some(slot) = self.ready.get_mut(&id) else { return false };
-        let closes = slot.stale && slot.closing.is_none();
+        let closes = slot.is_stale() && slot.closing.is_none();
         if closes {
             slot.closing = Some(segment);
         }
@@ -194,13 +204,13 @@ impl ServerStatements {
             return None;
         }
         slots.sort_unstable_by_key(|slot| slot.used);
-        Some(slots.into_iter().map(|slot| (&*slot.statement, slot.stale)).collect())
+        Some(slots.into_iter().map(|slot| (&*slot.statement, slot.is_stale())).collect())
     }
 
     /// Notes what a server has that comes from elsewhere.
     pub(super) fn bring(&mut self, statement: Rc<Statement>, stale: bool) {
         self.clock += 1;
-        let slot = Slot { used: self.clock, stale, closing: None, statement };
+        let slot = Slot::of(statement, self.clock, stale);
         self.ready.insert(slot.statement.id(), slot);
     }
 
@@ -246,7 +256,7 @@ mod tests {
     fn r53_the_least_recently_used_goes_and_a_skipped_close_brings_it_back() {
         let mut catalog = Catalog::default();
         let mut server = ServerStatements::default();
-        let all: Vec<_> = (0..3u8).map(|i| catalog.intern(&[b'q', i + 1, 0, 0, 0])).collect();
+        let all: Vec<_> = (0..3u8).map(|i| catalog.intern(&[b'q', i + 1, 0, 0, 0], b"")).collect();
         for statement in &all {
             server.send_parse(Rc::clone(statement), 1);
             server.confirm_parse();

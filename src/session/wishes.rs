@@ -96,6 +96,16 @@ impl Wishes {
         self.0.as_ref().map(|wished| wished.settings.clone()).unwrap_or_default()
     }
 
+    /// Appends all that it wants in force now.
+    pub(super) fn put_settings(&self, out: &mut Vec<u8>) {
+        for (name, value) in self.0.iter().flat_map(|wished| wished.settings.iter()) {
+            for part in [name, value] {
+                out.extend(part);
+                out.push(0);
+            }
+        }
+    }
+
     pub(super) fn set_settings(&mut self, settings: Settings) {
         let mut wished = self.0.take().unwrap_or_default();
         if wished.settings != settings {

@@ -140,7 +140,7 @@ scripts! {
         s.query("B", "deallocate all");
         s.ask("A", &execute("z1"));
     };
-    t28_a_stale_plan_is_an_error_once_asked_and_new_statements_see_the_new_type => |s: &mut Stage<'_>| {
+    t28_a_stale_plan_heals_and_new_statements_see_the_new_type => |s: &mut Stage<'_>| {
         fresh("drop table if exists t28; create table t28 as select 1 as a");
         s.ask("A", &parse("p", "select * from t28"));
         s.ask("A", &execute("p"));
@@ -150,6 +150,36 @@ scripts! {
         s.ask("C", &parse("p", "select * from t28"));
         s.ask("C", &describe("p"));
         s.ask("C", &execute("p"));
+    };
+    t28_whoever_was_promised_the_old_columns_hears_of_it_once => |s: &mut Stage<'_>| {
+        fresh("drop table if exists t28b; create table t28b as select 1 as a");
+        s.ask("A", &parse("p", "select * from t28b"));
+        s.ask("A", &describe("p"));
+        s.query("B", "alter table t28b add column b int default 2");
+        s.ask("A", &execute("p"));
+        s.lives("A");
+        s.ask("A", &execute("p"));
+    };
+    t28_a_stale_plan_in_a_block_is_an_error_and_heals_after_it => |s: &mut Stage<'_>| {
+        fresh("drop table if exists t28c; create table t28c as select 1 as a");
+        s.ask("A", &parse("p", "select * from t28c"));
+        s.ask("A", &execute("p"));
+        s.query("B", "alter table t28c add column b int default 2");
+        s.query("A", "begin");
+        s.ask("A", &execute("p"));
+        s.query("A", "rollback");
+        s.ask("A", &execute("p"));
+    };
+    t28_nothing_is_said_again_behind_what_was_executed => |s: &mut Stage<'_>| {
+        fresh("drop table if exists t28d; create table t28d as select 1 as a; \
+               drop table if exists t28log; create table t28log (n int)");
+        s.ask("A", &parse("p", "select * from t28d"));
+        s.ask("A", &parse("i", "insert into t28log values (1)"));
+        s.ask("A", &execute("p"));
+        s.query("B", "alter table t28d add column b int default 2");
+        let run = |name: &str| [msg::bind("", name, &[]), msg::execute("", 0)].concat();
+        s.ask("A", &[run("i"), run("p"), msg::sync()].concat());
+        s.query("B", "select count(*) from t28log");
     };
     t29_r40_a_function_call_is_answered => |s: &mut Stage<'_>| {
         // 1397 is abs(int4).
