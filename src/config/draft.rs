@@ -126,6 +126,7 @@ const fn blank_pacing() -> Pacing {
         query_wait_timeout: None,
         client_idle_timeout: None,
         cancel_wait_timeout: None,
+        server_recovery_timeout: Duration::from_secs(5),
         server_connect_timeout: None,
         server_login_retry: Duration::ZERO,
         server_idle_timeout: None,

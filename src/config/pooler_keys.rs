@@ -150,6 +150,8 @@ pub static SETTINGS: &[Setting<Draft>] = &[
         .means("Longest wait for a server; 0 for no limit"),
     row("cancel_wait_timeout", Is("10"), K::Limit(|d, v| d.config.pacing.cancel_wait_timeout = v))
         .means("Longest life of a cancel request; 0 for no limit"),
+    row("server_recovery_timeout", Is("5"), K::Time(100, |d, v| d.config.pacing.server_recovery_timeout = v))
+        .means("Longest time a server may take to come to rest when its client has gone, or it is closed"),
     row("shutdown_timeout", Is("60"), K::Limit(|d, v| d.config.pacing.shutdown_timeout = v))
         .means("How long SIGTERM lets transactions finish; 0 for no limit"),
     // TLS towards clients

@@ -182,6 +182,8 @@ pub struct Pacing {
     pub client_idle_timeout: Option<Duration>,
     /// `cancel_wait_timeout`: longest life of a cancel request.
     pub cancel_wait_timeout: Option<Duration>,
+    /// `server_recovery_timeout`: longest time a server may take to come to rest when its client has gone.
+    pub server_recovery_timeout: Duration,
     /// `server_connect_timeout`: connect and login together.
     pub server_connect_timeout: Option<Duration>,
     /// `server_login_retry`: longest pause after failed logins of a kind that retrying cannot mend.

@@ -79,6 +79,8 @@ pub struct HomeSettings {
     pub idle_transaction_timeout: Option<Duration>,
     /// Longest life of a cancel request.
     pub cancel_wait_timeout: Option<Duration>,
+    /// Longest time a server may take to come to rest when its client has gone.
+    pub recovery_timeout: Duration,
     /// Connect and login together.
     pub connect_timeout: Option<Duration>,
     /// Lines for new server connections.
@@ -198,6 +200,11 @@ impl Home {
     /// Settings in force.
     pub fn settings(&self) -> Rc<HomeSettings> {
         Rc::clone(&self.settings.borrow())
+    }
+
+    /// Until when a server whose client goes now has to be at rest.
+    pub fn recovery_deadline(&self) -> Instant {
+        clock::now() + self.settings.borrow().recovery_timeout
     }
 
     /// Until when a cancel request that begins now may live.

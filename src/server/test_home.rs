@@ -146,6 +146,7 @@ fn settings(reset_query: Option<&str>) -> HomeSettings {
         query_timeout: None,
         idle_transaction_timeout: None,
         cancel_wait_timeout: None,
+        recovery_timeout: Duration::from_secs(5),
         connect_timeout: None,
         log_connections: false,
         log_disconnections: false,

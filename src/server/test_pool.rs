@@ -21,6 +21,7 @@ pub(crate) fn settings(mode: PoolMode, reset: Option<&str>) -> Rc<HomeSettings> 
         query_timeout: None,
         idle_transaction_timeout: None,
         cancel_wait_timeout: None,
+        recovery_timeout: Duration::from_secs(5),
         connect_timeout: None,
         log_connections: false,
         log_disconnections: false,

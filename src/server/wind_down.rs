@@ -17,9 +17,6 @@ use crate::pool::{Lease, RetireReason, Retired, SlotGuard, SlotState};
 use crate::proto::PgError;
 use crate::session::{Halt, Leave, Outbox, ParamSet, Quiescent, Session, Startup};
 
-/// Longest time a server may take to come to rest after its client has gone.
-const DRAIN_TIME: Duration = Duration::from_secs(5);
-
 /// Most bytes read from a server for a client that has gone; reading on would cost more than a new connection.
 const DRAIN_BYTES: usize = 1 << 20;
 
@@ -56,7 +53,7 @@ pub async fn wind_down(home: Rc<Home>, mut left: Left) {
     left.lease.mark(SlotState::Resetting);
     left.lease.entry.client.set(None);
     left.lease.entry.state.set("tested");
-    let deadline = clock::now() + DRAIN_TIME;
+    let deadline = home.recovery_deadline();
     match rt::timeout_at(deadline, come_to_rest(&home, &mut left)).await {
         Ok(Some(evidence)) => {
             let Left { lease, session, .. } = left;
@@ -141,7 +138,7 @@ pub async fn give_back(
         lease.mark(SlotState::Resetting);
         lease.entry.state.set("tested");
         let reset = run_reset(home, &mut lease, &mut session, query);
-        match rt::timeout_at(clock::now() + DRAIN_TIME, reset).await {
+        match rt::timeout_at(home.recovery_deadline(), reset).await {
             Ok(Some(fresh)) => evidence = fresh,
             Ok(None) | Err(_) => return lease.retire(RetireReason::ResetQueryFailed),
         }
@@ -188,7 +185,7 @@ pub async fn try_startup(
         drain(home, &mut lease, &mut session, &mut unread, &mut budget).await?;
         session.release_after_end(0, unread.len())
     };
-    let Ok(Some(evidence)) = rt::timeout_at(clock::now() + DRAIN_TIME, trial).await else {
+    let Ok(Some(evidence)) = rt::timeout_at(home.recovery_deadline(), trial).await else {
         lease.retire(RetireReason::Crashed);
         return Err(None);
     };

@@ -202,6 +202,7 @@ fn settings_of(config: &Config, entry: &Database, user: &str) -> HomeSettings {
         query_timeout: user.query_timeout.or(defaults.query_timeout),
         idle_transaction_timeout: user.idle_transaction_timeout.or(defaults.idle_transaction_timeout),
         cancel_wait_timeout: config.pacing.cancel_wait_timeout,
+        recovery_timeout: config.pacing.server_recovery_timeout,
         connect_timeout: config.pacing.server_connect_timeout,
         log_connections: config.process.log_connections,
         log_disconnections: config.process.log_disconnections,
