@@ -9,6 +9,14 @@ use super::wishes::Restore;
 use crate::config::PoolMode;
 use crate::proto::TxStatus;
 
+/// What touches settings for longer than a transaction: names in a text count only beside one of these.
+const SETS: Features = Features::SET
+    .with(Features::RESET)
+    .with(Features::SET_CONFIG)
+    .with(Features::IDENTITY)
+    .with(Features::OPAQUE)
+    .with(Features::UNJUDGED);
+
 impl Session {
     /// Notes what a text that is about to run may do.
     pub(super) fn note(&mut self, digest: &Digest) {
@@ -24,14 +32,15 @@ impl Session {
         if features.intersects(Features::EXECUTE) && pinned.intersects(PinReasons::PREPARED) {
             features |= Features::OPAQUE; // what a statement does was read when it was prepared, and it may do it again
         }
-        if Survey::of(features, &digest.settings, true, pinned).is_empty() {
+        let names = if features.intersects(SETS) { digest.settings.as_slice() } else { &[] };
+        if Survey::of(features, names, true, pinned).is_empty() {
             return;
         }
         let doubtful = self.tx != TxStatus::Idle;
         let traces = self.traces.get_or_insert_default();
         traces.features |= features;
         traces.doubtful |= doubtful;
-        for name in &digest.settings {
+        for name in names {
             if !traces.names.contains(name) {
                 traces.names.push(name.clone());
             }

@@ -5,6 +5,7 @@ use std::time::Instant;
 mod properties;
 mod rules;
 mod statements;
+mod tracking;
 
 use super::*;
 use crate::config::{PoolMode, SessionState};

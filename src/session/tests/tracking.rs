@@ -1,0 +1,293 @@
+//! Session state by example: what is asked, what follows the client, what keeps its server, what heals.
+
+use std::rc::Rc;
+
+use super::*;
+use crate::proto::put_data_row;
+
+fn rules(session_state: SessionState) -> Rules {
+    Rules { mode: PoolMode::Transaction, max_prepared: 10, session_state }
+}
+
+fn talk(session_state: SessionState) -> Talk {
+    let mut talk = Talk::transaction();
+    talk.session = Session::new(rules(session_state), ParamSet::default());
+    talk
+}
+
+fn with_startup(settings: &[(&str, &str)], reported: &[(usize, &str)]) -> Talk {
+    let mut talk = Talk::transaction();
+    let settings = Settings::from_pairs(settings.iter().map(|(n, v)| (n.as_bytes(), v.as_bytes())));
+    let reported = reported.iter().map(|(at, value)| (*at, value.as_bytes().into())).collect();
+    let startup = Startup { reported, settings };
+    let mut params = ParamSet::default();
+    startup.over(&mut params);
+    talk.session = Session::new(rules(SessionState::Track), params).with_wishes(Rc::new(startup.into()));
+    talk
+}
+
+impl Talk {
+    fn own(&mut self, act: impl FnOnce(&mut Session, &mut Turn<'_>)) -> Vec<u8> {
+        let (mut to_server, mut to_client) = (Outbox::default(), Outbox::default());
+        let mut turn = Turn {
+            now: self.now,
+            facts: Some(&mut self.facts),
+            catalog: &mut self.catalog,
+            names: &self.names,
+            to_server: &mut to_server,
+            to_client: &mut to_client,
+        };
+        act(&mut self.session, &mut turn);
+        to_server.slices(&[]).flatten().copied().collect()
+    }
+
+    /// What the server is asked now; nothing if it is not.
+    fn survey(&mut self) -> String {
+        if !self.session.wants_survey(0, 0) {
+            return String::new();
+        }
+        String::from_utf8_lossy(&self.own(|session, turn| session.ask_survey(turn))).into_owned()
+    }
+
+    /// The answer to that.
+    fn answer(&mut self, rows: &[[&str; 3]]) {
+        let mut bytes = replies("12");
+        for row in rows {
+            put_data_row(&mut bytes, row.iter().map(|column| (!column.is_empty()).then_some(*column)));
+        }
+        bytes.extend(replies("CZ"));
+        assert_eq!(self.server(&bytes), "", "it is for nobody else");
+    }
+
+    /// The client goes on with a server that has nothing in force; what that is told first.
+    fn relink(&mut self) -> String {
+        self.session.unlink(Some(&mut self.facts));
+        self.facts = ServerFacts::default();
+        String::from_utf8_lossy(&self.own(Session::link)).into_owned()
+    }
+}
+
+fn status(name: &str, value: &str) -> Vec<u8> {
+    message(b'S', format!("{name}\0{value}\0").as_bytes())
+}
+
+fn done(tag: &str) -> Vec<u8> {
+    message(b'C', format!("{tag}\0").as_bytes())
+}
+
+fn stale() -> Vec<u8> {
+    message(b'E', b"SERROR\0VERROR\0C0A000\0Mplan\0RRevalidateCachedQuery\0\0")
+}
+
+#[test]
+fn t1_a_setting_is_read_back_and_follows_the_client() {
+    let mut talk = talk(SessionState::Track);
+    talk.client(&query("set work_mem = '7MB'"));
+    assert!(talk.server(&[done("SET"), replies("Z")].concat()).ends_with("Z(I)"));
+    assert!(!talk.at_rest(), "what has come of it is not known yet");
+    let asked = talk.survey();
+    assert!(asked.contains("current_setting") && asked.contains("work_mem"), "{asked}");
+    assert!(!asked.contains("pg_settings"), "by name, which costs little: {asked}");
+    assert_eq!(talk.run(true, &query("select 1")).2.halt, Halt::Wait);
+    talk.answer(&[["set", "work_mem", "7MB"]]);
+    assert!(talk.at_rest());
+    assert_eq!(talk.facts.settings.get(b"work_mem"), Some(&b"7MB"[..]));
+    let told = talk.relink();
+    assert!(told.contains("set_config") && told.contains("7MB"), "{told}");
+}
+
+#[test]
+fn t6_in_a_block_the_end_decides() {
+    let mut talk = talk(SessionState::Track);
+    talk.client(&query("begin"));
+    talk.server(&replies("Cz"));
+    talk.client(&query("set work_mem = '7MB'"));
+    talk.server(&replies("Cz"));
+    assert_eq!(talk.survey(), "", "not before the end");
+    talk.client(&query("rollback"));
+    talk.server(&replies("CZ"));
+    assert!(talk.survey().contains("pg_settings"), "whether it has held is asked");
+    talk.answer(&[["set", "role", "none"]]);
+    assert!(talk.at_rest() && talk.relink().is_empty(), "it has not");
+}
+
+#[test]
+fn an_ordinary_query_asks_nothing() {
+    let mut talk = talk(SessionState::Track);
+    for sql in ["select 1", "update t set a = 'set x = 1;'", "begin", "set local work_mem = '1MB'", "commit"]
+    {
+        talk.client(&query(sql));
+        talk.server(&replies("CZ"));
+        assert!(talk.at_rest(), "{sql}");
+    }
+    talk.client(&all(&[parse("p", "select $1"), bind("p"), execute(), sync()]));
+    talk.server(&replies("12CZ"));
+    assert!(talk.at_rest());
+}
+
+#[test]
+fn t34_what_only_one_server_has_keeps_it_until_it_is_gone() {
+    let mut talk = talk(SessionState::Track);
+    talk.client(&query("create temp table t (a int)"));
+    talk.server(&replies("CZ"));
+    assert!(talk.survey().contains("pg_my_temp_schema"));
+    talk.answer(&[["temp", "", ""]]);
+    assert!(!talk.at_rest() && talk.session.pinned_for() == PinReasons::TEMPORARY);
+    talk.client(&query("select * from t"));
+    talk.server(&replies("TCZ"));
+    assert_eq!(talk.survey(), "", "that cannot have changed it");
+    talk.client(&query("drop table t"));
+    talk.server(&replies("CZ"));
+    assert!(talk.survey().contains("pg_my_temp_schema"));
+    talk.answer(&[]);
+    assert!(talk.at_rest());
+}
+
+#[test]
+fn r4_a_server_that_does_not_tell_stays_with_its_client() {
+    let mut talk = talk(SessionState::Track);
+    talk.client(&query("do 'begin end'"));
+    talk.server(&replies("CZ"));
+    assert!(!talk.survey().is_empty());
+    assert_eq!(talk.server(&[replies("1"), error(*b"57014"), replies("Z")].concat()), "");
+    assert!(!talk.at_rest() && talk.session.pinned_for() == PinReasons::UNKNOWN);
+    let mut own = Outbox::default();
+    let leave = talk.session.leave(&mut talk.facts, 0, 0, &mut own);
+    assert!(matches!(leave, Leave::Drain { cancel: false }));
+    let sent: Vec<u8> = own.slices(&[]).flatten().copied().collect();
+    assert!(String::from_utf8_lossy(&sent).contains("DISCARD ALL"));
+    talk.server(&[done("DISCARD ALL"), replies("Z")].concat());
+    let leave = talk.session.leave(&mut talk.facts, 0, 0, &mut Outbox::default());
+    assert!(matches!(leave, Leave::AtRest(_)));
+}
+
+#[test]
+fn r4_a_server_with_a_library_of_its_client_is_closed() {
+    let mut talk = talk(SessionState::Track);
+    talk.client(&query("load 'auto_explain'"));
+    talk.server(&replies("CZ"));
+    assert!(talk.session.is_pinned());
+    let leave = talk.session.leave(&mut talk.facts, 0, 0, &mut Outbox::default());
+    assert!(matches!(leave, Leave::Close));
+}
+
+#[test]
+fn t8_reset_goes_back_to_the_clients_own_startup_value_before_it_hears_of_it() {
+    let zone = TrackedNames::new(&[]).index(b"TimeZone").unwrap();
+    let mut talk = with_startup(&[("work_mem", "9MB")], &[(zone, "UTC")]);
+    talk.facts.params.set(zone, b"UTC");
+    talk.client(&query("reset all"));
+    assert_eq!(talk.run(true, &query("select 1")).2.halt, Halt::Wait);
+    let (sent, heard, _) =
+        talk.run(false, &[done("RESET"), status("TimeZone", "CET"), replies("Z")].concat());
+    assert_eq!(words(&heard), "C", "neither the default nor the end");
+    let sent = String::from_utf8_lossy(&sent).into_owned();
+    assert!(sent.contains("9MB") && sent.contains("UTC"), "{sent}");
+    let restored = [replies("12DC"), status("TimeZone", "UTC"), replies("Z")].concat();
+    assert_eq!(talk.server(&restored), "Z(I)", "the value is the same as before, so no news");
+    assert_eq!(talk.client(&query("select 1")).0, "Q");
+}
+
+#[test]
+fn by_policy_settings_keep_the_server_or_end_with_the_transaction() {
+    for (state, pinned) in [(SessionState::Pin, true), (SessionState::Clean, false)] {
+        let mut talk = talk(state);
+        talk.client(&query("set work_mem = '7MB'"));
+        talk.server(&replies("CZ"));
+        talk.survey();
+        talk.answer(&[["set", "work_mem", "7MB"]]);
+        assert_eq!(!talk.at_rest(), pinned);
+        assert_eq!(talk.facts.settings.get(b"work_mem"), Some(&b"7MB"[..]), "the next client resets it");
+        assert!(pinned || talk.relink().is_empty());
+    }
+    let mut talk = talk(SessionState::PgBouncer);
+    talk.client(&query("set work_mem = '7MB'"));
+    talk.server(&replies("CZ"));
+    assert!(talk.at_rest());
+}
+
+#[test]
+fn r55_a_text_is_another_statement_under_other_settings() {
+    let mut talk = talk(SessionState::Track);
+    let first = talk.client(&all(&[parse("a", "select x"), sync()])).0;
+    talk.server(&replies("1Z"));
+    let mut settings = Settings::default();
+    settings.set(b"search_path", b"other");
+    talk.session = Session::new(rules(SessionState::Track), ParamSet::default())
+        .with_wishes(Rc::new(Startup { reported: Vec::new(), settings }.into()));
+    let second = talk.client(&all(&[parse("a", "select x"), sync()])).0;
+    assert_ne!(first, second);
+}
+
+/// A client whose statement `p` the server has had for a while.
+fn prepared() -> Talk {
+    let mut talk = talk(SessionState::Track);
+    talk.client(&all(&[parse("p", "select * from t"), sync()]));
+    talk.server(&replies("1Z"));
+    talk
+}
+
+#[test]
+fn c6_a_stale_plan_is_made_anew_unseen() {
+    let mut talk = prepared();
+    talk.client(&all(&[bind("p"), execute(), sync()]));
+    let (sent, heard, _) = talk.run(false, &[stale(), replies("Z")].concat());
+    assert_eq!(words(&heard), "");
+    assert_eq!(words(&sent), "C(pooler_1) P(pooler_1) B(pooler_1) E S");
+    assert_eq!(talk.server(&replies("312DCZ")), "2 D C Z(I)");
+    assert!(talk.at_rest());
+}
+
+#[test]
+fn c6_a_plan_that_stays_stale_is_an_error_after_all() {
+    let mut talk = prepared();
+    talk.client(&all(&[bind("p"), execute(), sync()]));
+    talk.run(false, &[stale(), replies("Z")].concat());
+    assert_eq!(talk.server(&[replies("31"), stale(), replies("Z")].concat()), "E(0A000) Z(I)");
+    assert!(talk.at_rest());
+}
+
+#[test]
+fn c6_nothing_is_said_again_in_a_block_behind_other_answers_or_to_whom_knows_the_columns() {
+    let mut talk = prepared();
+    talk.client(&query("begin"));
+    talk.server(&replies("Cz"));
+    talk.client(&all(&[bind("p"), execute(), sync()]));
+    assert_eq!(talk.server(&[stale(), replies("x")].concat()), "E(0A000) Z(E)", "in a block");
+
+    let mut talk = prepared();
+    talk.client(&all(&[bind("p"), execute(), sync(), query("select 1")]));
+    let heard = talk.server(&[stale(), replies("ZCZ")].concat());
+    assert_eq!(heard, "E(0A000) Z(I) C Z(I)", "something was sent behind it");
+
+    let mut talk = prepared();
+    talk.client(&all(&[message(b'D', b"Sp\0"), sync()]));
+    talk.server(&replies("tTZ"));
+    talk.client(&all(&[bind("p"), execute(), sync()]));
+    assert_eq!(talk.server(&[stale(), replies("Z")].concat()), "E(0A000) Z(I)", "it was told the columns");
+    assert_eq!(
+        talk.client(&all(&[bind("p"), execute(), sync()])).0,
+        "C(pooler_1) P(pooler_1) B(pooler_1) E S"
+    );
+
+    let mut talk = prepared();
+    talk.client(&all(&[parse("", "select 1"), bind("p"), execute(), sync()]));
+    let heard = talk.server(&[replies("1"), stale(), replies("Z")].concat());
+    assert_eq!(heard.matches("E(0A000)").count(), 1, "{heard}");
+}
+
+#[test]
+fn t25_deallocate_frees_a_name_of_the_protocol_and_execute_runs_it() {
+    let mut talk = prepared();
+    let (sent, _, _) = talk.run(true, &query("execute p"));
+    assert!(String::from_utf8_lossy(&sent).contains("execute pooler_1"));
+    talk.server(&replies("TDCZ"));
+    let (sent, _, _) = talk.run(true, &query("deallocate p"));
+    assert!(String::from_utf8_lossy(&sent).contains("deallocate pooler_1"));
+    assert_eq!(talk.server(&[done("DEALLOCATE"), replies("Z")].concat()), "C Z(I)");
+    assert_eq!((talk.session.statements(), talk.facts.statements.len()), (0, 0));
+    let mut talk = prepared();
+    talk.client(&query("deallocate p"));
+    talk.server(&[error(*b"25P02"), replies("Z")].concat());
+    assert_eq!((talk.session.statements(), talk.facts.statements.len()), (1, 1), "it has failed");
+}
