@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::cancel::CancelTarget;
 use super::conn::{Alarms, ServerConn, ServerEntry};
 use super::open::{Opened, ServerPlan};
+use super::welcome::Welcome;
 use crate::auth::ScramKeys;
 use crate::config::Secret;
 use crate::metrics::Counters;
@@ -17,15 +18,6 @@ use crate::pool::Pool;
 use crate::session::{
     Catalog, Outbox, ParamSet, Rules, ServerFacts, Session, Startup, Taken, TrackedNames, Turn, Wished,
 };
-
-/// What PostgreSQL reports at login, for clients that log in to the pooler.
-#[derive(Debug, Clone, Default)]
-pub struct Welcome {
-    /// Every reported parameter, in the order of the reports.
-    pub reported: Vec<(Vec<u8>, Vec<u8>)>,
-    /// The followed ones among them.
-    pub followed: ParamSet,
-}
 
 /// What clients asked for at their login, and what PostgreSQL made of it.
 #[derive(Debug, Default)]
@@ -56,13 +48,6 @@ impl Startups {
             self.last = Rc::new(startup.into());
         }
         Rc::clone(&self.last)
-    }
-}
-
-impl Welcome {
-    /// Whether servers report just this value anyway.
-    pub fn reports(&self, name: &[u8], value: &[u8]) -> bool {
-        self.reported.iter().any(|(known, usual)| known.eq_ignore_ascii_case(name) && usual == value)
     }
 }
 
@@ -134,8 +119,8 @@ impl Home {
         let mut facts = ServerFacts::default();
         let login = opened.parameters.iter().find(|(name, _)| name == b"session_authorization");
         facts.login = login.map(|(_, value)| value.as_slice().into()).unwrap_or_default();
-        let welcome = self.welcome_of(opened.parameters);
-        facts.params.clone_from(&welcome.followed);
+        let welcome = Welcome::new(opened.parameters, &self.names);
+        facts.params.clone_from(welcome.followed());
         self.welcome.replace(Some(Rc::new(welcome)));
         let stream = opened.stream;
         let backend_pid = opened.key.as_ref().map_or(0, |key| key.process_id);
@@ -164,18 +149,9 @@ impl Home {
     /// will be told (R46). What a client has set on that server stays its own.
     pub fn refresh_welcome(&self, before: &ParamSet, after: &ParamSet) {
         let Some(known) = self.welcome.borrow().clone() else { return };
-        if before == after {
-            return;
+        if before != after {
+            self.welcome.replace(Some(Rc::new(known.changed(&self.names, before, after))));
         }
-        let mut fresh = Welcome::clone(&known);
-        for (name, value) in &mut fresh.reported {
-            let Some(index) = self.names.index(name) else { continue };
-            if let Some(changed) = after.value(index).filter(|now| before.value(index) != Some(*now)) {
-                *value = changed.to_vec();
-                fresh.followed.set(index, changed);
-            }
-        }
-        self.welcome.replace(Some(Rc::new(fresh)));
     }
 
     /// Gives bytes of a server without a client to the conversation that knows its position; what that would say is

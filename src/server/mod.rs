@@ -4,8 +4,8 @@
 //! Does not know: clients.
 //!
 //! Reading order: `open` (from a plan to a connection that is ready), `encrypt` (TLS or not), `wire` (messages of a
-//! server that is not logged in), `cancel`, `error`; then `conn` (what the pool lends), `home` (what one pool
-//! shares), `wind_down` (servers without a client), `moving` (servers between two workers).
+//! server that is not logged in), `cancel`, `error`; then `conn` (what the pool lends), `home` and `welcome` (what one
+//! pool shares), `wind_down` (servers without a client), `moving` (servers between two workers).
 
 mod cancel;
 #[cfg(test)]
@@ -26,6 +26,7 @@ pub(crate) mod test_net;
 pub(crate) mod test_pool;
 #[cfg(test)]
 mod tests;
+mod welcome;
 mod wind_down;
 #[cfg(test)]
 mod wind_down_tests;
@@ -34,7 +35,8 @@ mod wire;
 pub use cancel::{CancelError, CancelTarget, send_cancel};
 pub use conn::{Alarms, ServerConn, ServerEntry, open_for};
 pub use error::{OpenCause, OpenError, OpenKind};
-pub use home::{Home, HomeSettings, ProvenSecrets, Startups, Welcome};
+pub use home::{Home, HomeSettings, ProvenSecrets, Startups};
 pub use moving::{Stays, Traveller};
 pub use open::{Opened, ServerKey, ServerPlan, open};
+pub use welcome::Welcome;
 pub use wind_down::{Left, cancel_server, give_back, retire, try_startup, wind_down};

@@ -12,10 +12,11 @@ use std::time::SystemTime;
 
 use super::cancel::CancelTarget;
 use super::conn::{ServerConn, ServerEntry};
-use super::home::{Home, Welcome};
+use super::home::Home;
+use super::welcome::Welcome;
 use crate::net::{Detached, clock};
 use crate::pool::Pooled;
-use crate::session::{PackedFacts, ParamSet};
+use crate::session::PackedFacts;
 
 /// See the module.
 #[derive(Debug)]
@@ -63,7 +64,7 @@ impl Home {
         let ServerConn { stream, entry, .. } = conn;
         self.forget(entry.id);
         let socket = stream.detach().map_err(Stays::Lost)?;
-        let reported = self.welcome.borrow().as_ref().map(|welcome| welcome.reported.clone());
+        let reported = self.welcome.borrow().as_ref().map(|welcome| welcome.reported().to_vec());
         Ok(Traveller {
             id: entry.id,
             socket,
@@ -87,7 +88,7 @@ impl Home {
         let stream = socket.attach()?;
         let facts = facts.unpack(&mut self.catalog.borrow_mut());
         if self.welcome.borrow().is_none() && !reported.is_empty() {
-            self.welcome.replace(Some(Rc::new(self.welcome_of(reported))));
+            self.welcome.replace(Some(Rc::new(Welcome::new(reported, &self.names))));
         }
         let entry = Rc::new(ServerEntry {
             id,
@@ -108,16 +109,5 @@ impl Home {
         conn.unlinked();
         conn.watch();
         Ok(conn)
-    }
-
-    /// What PostgreSQL reported, with the followed parameters among it.
-    pub(super) fn welcome_of(&self, reported: Vec<(Vec<u8>, Vec<u8>)>) -> Welcome {
-        let mut followed = ParamSet::default();
-        for (name, value) in &reported {
-            if let Some(index) = self.names.index(name) {
-                followed.set(index, value);
-            }
-        }
-        Welcome { reported, followed }
     }
 }

@@ -230,7 +230,7 @@ pub(super) fn refuse_unfollowable(home: &Home, wanted: &[Wanted]) -> Result<(), 
     let unreported = |name: &str| {
         let index = home.names.index(name.as_bytes());
         let known =
-            welcome.as_ref().zip(index).is_some_and(|(welcome, at)| welcome.followed.value(at).is_some());
+            welcome.as_ref().zip(index).is_some_and(|(welcome, at)| welcome.followed().value(at).is_some());
         !known && index != Some(TrackedNames::APPLICATION_NAME)
     };
     match wanted.iter().find(|(name, _)| unreported(name)) {
@@ -313,9 +313,8 @@ mod tests {
         let mut settings = HomeSettings::clone(&bench.home.settings());
         settings.rules.session_state = SessionState::PgBouncer;
         bench.home.settings.replace(Rc::new(settings));
-        let mut followed = ParamSet::default();
-        followed.set(bench.home.names.index(b"TimeZone").unwrap(), b"UTC");
-        bench.home.welcome.replace(Some(Rc::new(Welcome { reported: Vec::new(), followed })));
+        let welcome = Welcome::new(vec![(b"TimeZone".into(), b"UTC".into())], &bench.home.names);
+        bench.home.welcome.replace(Some(Rc::new(welcome)));
         let ask = |name: &str| refuse_unfollowable(&bench.home, &[(name.into(), "x".into())]);
         for fine in ["TimeZone", "application_name"] {
             assert!(ask(fine).is_ok(), "{fine}");

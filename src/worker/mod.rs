@@ -3,10 +3,10 @@
 //! Owns: which client, pool and server live on this thread, and the tasks that serve them. Does not know: the
 //! protocol.
 //!
-//! Reading order: `state` (what a worker owns), `life`, `first` and `words` (a client from socket to
-//! farewell), `console`, `cancelling`, `homes` (pools from the configuration), `janitor` (servers opened and closed), `tick`, `inbox` and `orders`,
-//! `sharing` (pools that several workers serve), `load` (which pools those are), `moving` (clients between
-//! workers), `report`.
+//! Reading order: `state` (what a worker owns), `life`, `first`, `task` and `words` (a client from socket to farewell),
+//! `console`, `cancelling`, `homes` (pools from the configuration), `janitor` (servers opened and closed), `tick`,
+//! `inbox` and `orders`, `sharing` (pools that several workers serve), `load` (which pools those are), `moving`
+//! (clients between workers), `report`.
 
 mod cancelling;
 mod console;
@@ -21,6 +21,7 @@ mod orders;
 mod report;
 mod sharing;
 mod state;
+mod task;
 mod tick;
 mod words;
 
@@ -33,7 +34,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 use std::thread::JoinHandle;
 
-pub use inbox::{Arrival, Drain, INBOX_BOUND, Migrant, MovedClient, ShareWord, ToWorker};
+pub use inbox::{Arrival, Drain, Errand, INBOX_BOUND, Migrant, MovedClient, ShareWord, ToWorker};
 
 use crate::admin::AdminHandle;
 use crate::auth::AuthSeed;

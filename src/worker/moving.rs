@@ -10,9 +10,10 @@ use std::sync::atomic::Ordering;
 
 use super::homes::split_of;
 use super::inbox::{MovedClient, ToWorker, mpsc};
-use super::life::{Aboard, Life, OnBoard, Registered};
+use super::life::{OnBoard, Registered};
 use super::orders::admin_order;
 use super::state::{Standing, Worker};
+use super::task::{Aboard, Life};
 use crate::client::{ClientEntry, ClientState, Conversation, Pause};
 use crate::config::PoolSplit;
 use crate::net::{Stream, clock, rt};
