@@ -49,6 +49,27 @@ fn t43_a_query_in_a_transaction_is_cancelled_and_the_transaction_fails() {
 }
 
 #[test]
+fn in_session_mode_the_key_names_the_backend_and_cancels_on_whichever_worker() {
+    let config = PoolerConfig::for_cluster(Cluster::shared(), 2).set("workers", "2");
+    let pooler = config.set("pool_mode", "\"session\"").start();
+    let pid_of = |raw: &Raw| i32::from_be_bytes(raw.key()[..4].try_into().unwrap());
+    let mut clients: Vec<Raw> = (0..2).map(|_| Raw::login(&pooler.target())).collect();
+    for raw in &mut clients {
+        assert_eq!(raw.value("select pg_backend_pid()"), pid_of(raw).to_string());
+        raw.send(&msg::query("select pg_sleep(60) /* real pid */"));
+        runs("real pid");
+        cancel(&pooler.target().addr(), &raw.key());
+        assert_eq!(brief(&raw.until_ready()).trim_start_matches("T "), "E(57014) Z(I)");
+    }
+    // Both servers are kept: who comes now has a number of ours until it gets one.
+    let waits = Raw::login(&pooler.target());
+    assert!(clients.iter().all(|raw| pid_of(raw) != pid_of(&waits)));
+    let victim = pid_of(&clients[0]);
+    assert_eq!(clients[1].value(&format!("select pg_terminate_backend({victim})")), "t");
+    assert_eq!(brief(&clients[0].drain(Duration::from_secs(10)).0), "E(57P01)");
+}
+
+#[test]
 fn t44_f42_a_wrong_key_has_no_effect_and_costs_no_server_connection() {
     let pooler = pooler(1);
     let mut raw = Raw::login(&pooler.target());

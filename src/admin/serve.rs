@@ -236,7 +236,7 @@ fn welcome(key: (i32, i32)) -> Vec<u8> {
     for (name, value) in WELCOME {
         put_parameter_status(&mut out, name.as_bytes(), value.as_bytes());
     }
-    put_backend_key(&mut out, key.0, key.1);
+    put_backend_key(&mut out, key.0, &key.1.to_be_bytes());
     put_ready(&mut out, TxStatus::Idle);
     out
 }

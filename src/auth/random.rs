@@ -61,6 +61,9 @@ impl Nonce {
     }
 }
 
+/// Bytes of a long cancel secret beyond the first four: 32 in all, as PostgreSQL has since version 18.
+pub const CANCEL_TAIL: usize = 28;
+
 /// The secret of one process behind everything that must look stored but is not: the salts of unknown users and
 /// of users whose secret is plain text.
 ///
@@ -105,6 +108,20 @@ impl AuthSeed {
         let mut half = Zeroizing::new([0u8; 16]);
         half.copy_from_slice(&mac[..16]);
         Md5Hash::from_hex(to_hex(&half))
+    }
+
+    /// What follows the first four bytes of a long cancel secret.
+    pub fn cancel_tail(&self, process_id: i32, secret: i32) -> [u8; CANCEL_TAIL] {
+        let mac = hmac(&self.0, &[b"cancel\0", &process_id.to_be_bytes(), &secret.to_be_bytes()]);
+        let mut tail = [0; CANCEL_TAIL];
+        tail.copy_from_slice(&mac[..CANCEL_TAIL]);
+        tail
+    }
+
+    /// Whether somebody has shown just this, in a time that does not depend on where it differs (S16).
+    pub fn is_cancel_tail(&self, process_id: i32, secret: i32, shown: &[u8; CANCEL_TAIL]) -> bool {
+        let tail = self.cancel_tail(process_id, secret);
+        tail.iter().zip(shown).fold(0, |differs, (ours, theirs)| differs | (ours ^ theirs)) == 0
     }
 
     /// Ties a cached verifier to the secret it was derived from.

@@ -17,7 +17,7 @@ use crate::auth::{
 };
 use crate::config::{AuthType, CONSOLE_NAMES, Config, Secret};
 use crate::net::{Endpoint, Stream, Turnstile};
-use crate::proto::{AuthRequest, PgError, Replication, SqlState, StartupMessage};
+use crate::proto::{AuthRequest, NEWEST_MINOR, PgError, Replication, SqlState, StartupMessage};
 
 /// What a login needs to know.
 #[derive(Clone, Copy)]
@@ -63,6 +63,8 @@ pub struct Authenticated {
     pub database: String,
     /// What it came to use.
     pub identity: Identity,
+    /// The minor version of the protocol that it speaks.
+    pub minor: u16,
     /// The values of its startup packet, not judged yet.
     pub parameters: Vec<Wanted>,
     /// After SCRAM: keys for servers that store the same verifier.
@@ -108,6 +110,7 @@ pub async fn authenticate(
             user: message.user.clone(),
             database: message.database.clone(),
             identity,
+            minor: message.minor.min(NEWEST_MINOR),
             parameters,
             scram_keys: proved.keys,
             password: proved.password,

@@ -17,7 +17,8 @@ use super::entry::{ClientEntry, Pause};
 use super::relay::Relay;
 use super::wire::Scratch;
 use crate::net::{Stream, rt};
-use crate::server::Home;
+use crate::pool::Lease;
+use crate::server::{Home, ServerConn};
 use crate::session::{Rested, Session, Spare};
 
 /// Seats kept for clients to come. The busy clients of a worker come and go one by one, so fewer would do.
@@ -84,6 +85,8 @@ pub struct Conversation {
 }
 
 enum State {
+    /// Not at work yet; the server is to be linked.
+    Served(Box<(Stream, Rested, Lease<ServerConn>)>),
     Resting(Stream, Rested),
     Busy(Box<Seat>),
     /// Between the two, or over.
@@ -99,6 +102,16 @@ impl ClientEntry {
 }
 
 impl Conversation {
+    /// With a client that has been welcomed, and keeps this server from the start.
+    pub fn with_server(
+        stream: Stream,
+        session: Session,
+        scratch: Rc<RefCell<Scratch>>,
+        lease: Lease<ServerConn>,
+    ) -> Self {
+        Self { state: State::Served(Box::new((stream, session.rest().0, lease))), scratch }
+    }
+
     /// With a client that has been welcomed.
     pub fn new(stream: Stream, session: Session, scratch: Rc<RefCell<Scratch>>) -> Self {
         Self { state: State::Resting(stream, session.rest().0), scratch }
@@ -114,6 +127,10 @@ impl Conversation {
     ) -> Poll<Ended> {
         if matches!(self.state, State::Resting(..)) {
             self.sit_down(entry, home);
+        } else if matches!(self.state, State::Served(_))
+            && let Err(ended) = self.sit_down_with_server(cx, entry, home)
+        {
+            return Poll::Ready(ended);
         }
         let State::Busy(seat) = &mut self.state else { return Poll::Pending };
         let was_kept = seat.kept;
@@ -130,6 +147,22 @@ impl Conversation {
             entry.seated.set(!stays_idle && matches!(self.state, State::Busy(_)));
         }
         polled
+    }
+
+    fn sit_down_with_server(
+        &mut self,
+        cx: &mut Context<'_>,
+        entry: &Rc<ClientEntry>,
+        home: &Rc<Home>,
+    ) -> Result<(), Ended> {
+        let State::Served(served) = std::mem::replace(&mut self.state, State::Gone) else { return Ok(()) };
+        let (stream, rested, lease) = *served;
+        self.state = State::Resting(stream, rested);
+        self.sit_down(entry, home);
+        let State::Busy(seat) = &mut self.state else { return Ok(()) };
+        let Some(relay) = &mut seat.relay else { return Ok(()) };
+        let now = rt::turn_time();
+        relay.link_to(cx, now, &mut self.scratch.borrow_mut().out, lease, now)
     }
 
     fn sit_down(&mut self, entry: &Rc<ClientEntry>, home: &Rc<Home>) {
@@ -172,7 +205,7 @@ impl Conversation {
             State::Resting(stream, rested) if rested.can_move() && !stream.has_unread() => {
                 Some((stream, rested))
             }
-            other @ (State::Resting(..) | State::Busy(_) | State::Gone) => {
+            other @ (State::Served(_) | State::Resting(..) | State::Busy(_) | State::Gone) => {
                 self.state = other;
                 None
             }

@@ -254,6 +254,14 @@ impl<C> Pool<C> {
         self.read(|state| state.mode == Mode::Paused)
     }
 
+    /// Whether a client that comes now need not wait for others: a server is idle, or one more may be opened.
+    pub fn can_serve_at_once(&self) -> bool {
+        self.read(|state| {
+            let idle = state.count(SlotState::Idle) > 0;
+            state.mode == Mode::Open && !state.has_waiters() && (idle || state.may_grow())
+        })
+    }
+
     /// Whether no server is held and none is being opened.
     pub fn is_drained(&self) -> bool {
         self.read(|state| state.held() == 0 && state.count(SlotState::Connecting) == 0)

@@ -205,6 +205,16 @@ impl<C> PoolState<C> {
         self.pay_back();
     }
 
+    /// Whether somebody waits.
+    pub(super) fn has_waiters(&self) -> bool {
+        self.waiters.waiting() > 0
+    }
+
+    /// Whether one more server may be opened, and the last attempts did not fail.
+    pub(super) fn may_grow(&self) -> bool {
+        !self.backoff.is_failing() && self.most().is_none_or(|most| self.open() < most)
+    }
+
     // --- lending ---------------------------------------------------------------------------------------------
 
     /// Lends an idle server if nobody waits, says no if that is known, else queues: by the old seat if there is

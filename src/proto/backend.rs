@@ -84,10 +84,10 @@ pub fn put_parameter_status(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 }
 
 /// Appends a BackendKeyData.
-pub fn put_backend_key(out: &mut Vec<u8>, process_id: i32, secret: i32) {
+pub fn put_backend_key(out: &mut Vec<u8>, process_id: i32, secret: &[u8]) {
     put_framed(out, b'K', |out| {
         out.extend(process_id.to_be_bytes());
-        out.extend(secret.to_be_bytes());
+        out.extend(secret);
     });
 }
 

@@ -28,7 +28,7 @@ pub const NAME_LIMIT: usize = 63;
 const CANCEL_SECRET: std::ops::RangeInclusive<usize> = 4..=256;
 
 /// The newest minor version of protocol 3 that is spoken.
-pub const NEWEST_MINOR: u16 = 0;
+pub const NEWEST_MINOR: u16 = 2;
 
 const SPECIAL_MAJOR: u16 = 1234;
 const CANCEL_CODE: u16 = 5678;

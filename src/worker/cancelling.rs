@@ -1,9 +1,11 @@
 //! Cancel requests of clients: from a key to the server that runs what is meant, if anything does.
 
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::inbox::{ToWorker, oneshot};
+use super::keys::read_secret;
 use super::state::Worker;
 use crate::client::Pause;
 use crate::net::{clock, rt};
@@ -15,8 +17,10 @@ const LONGEST_WAIT: Duration = Duration::from_mins(1);
 impl Worker {
     /// A cancel request goes to the worker that gave out its key; an unknown key is dropped without a word (S38).
     pub(super) async fn route_cancel(self: &Rc<Self>, process_id: i32, secret: &[u8]) {
-        let Ok(secret) = <[u8; 4]>::try_from(secret) else { return };
-        let secret = i32::from_be_bytes(secret);
+        let Some(secret) = read_secret(&self.seed, process_id, secret) else { return };
+        if self.shared.has_backend_keys.load(Ordering::Relaxed) {
+            return self.ask_all(process_id, secret).await;
+        }
         let owner = Self::owner_of_key(process_id);
         let (done, finished) = oneshot::channel();
         if owner == self.index {
@@ -30,6 +34,25 @@ impl Worker {
         let _ = rt::timeout_at(clock::now() + limit, finished).await;
     }
 
+    /// The number may be that of a client's server, which tells nothing about the worker.
+    async fn ask_all(self: &Rc<Self>, process_id: i32, secret: i32) {
+        let limit = self.config.borrow().pacing.cancel_wait_timeout.unwrap_or(LONGEST_WAIT);
+        let deadline = clock::now() + limit;
+        let mut waits = Vec::new();
+        for (worker, inbox) in self.shared.inboxes.iter().enumerate() {
+            let (done, finished) = oneshot::channel();
+            if worker == self.index {
+                self.cancel(process_id, secret, done);
+            } else {
+                let _ = inbox.send(ToWorker::Cancel { process_id, secret, done }).await;
+            }
+            waits.push(finished);
+        }
+        for finished in waits {
+            let _ = rt::timeout_at(deadline, finished).await;
+        }
+    }
+
     /// Cancels what the client with this key waits for or runs; a client that does neither is left alone. While its
     /// server runs messages of our own ahead of its request, the cancel waits for that request (F39).
     pub(super) fn cancel(self: &Rc<Self>, process_id: i32, secret: i32, done: oneshot::Sender<()>) {
@@ -38,6 +61,7 @@ impl Worker {
             let _ = inbox.map(|inbox| inbox.try_send(ToWorker::Cancel { process_id, secret, done }));
             return;
         }
+        let process_id = self.aliases.find(process_id, secret).unwrap_or(process_id);
         let client = self.clients.borrow().get(&process_id).filter(|client| client.key.1 == secret).cloned();
         let Some((client, home)) = client.and_then(|client| client.home.clone().map(|home| (client, home)))
         else {

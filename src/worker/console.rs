@@ -18,7 +18,7 @@ impl Worker {
         rights: Rights,
         connected_at: SystemTime,
     ) {
-        let Ok(key) = self.fresh_key() else { return };
+        let Ok(key) = self.fresh_key(0) else { return };
         let entry = self.register(&stream, &authenticated, key, connected_at, None);
         let (user, database) = (authenticated.user.as_str(), authenticated.database.as_str());
         if self.config.borrow().process.log_connections {

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use super::words::say_goodbye;
 use crate::client::{ClientEntry, EndOrder, Scratch, Wanted};
-use crate::config::SessionState;
+use crate::config::{PoolMode, SessionState};
 use crate::metrics::ErrorClass;
 use crate::net::{Stream, clock, rt};
 use crate::pool::{Checkout, CheckoutError, Lease};
@@ -157,6 +157,32 @@ pub(super) async fn judge_startup(
         }
     }
     Ok(home.startups.borrow_mut().share(startup))
+}
+
+/// In session mode the server that a client is going to keep, if one can be had without waiting for other clients. If
+/// not, the client gets one when it asks for something, as ever.
+///
+/// Cancel safe for the pool, as [`first_server`].
+pub(super) async fn kept_server(
+    home: &Rc<Home>,
+    stream: &mut Stream,
+    entry: &ClientEntry,
+    scratch: &RefCell<Scratch>,
+    deadline: Option<Instant>,
+) -> Result<Option<Lease<ServerConn>>, Unserved> {
+    if home.settings.borrow().rules.mode != PoolMode::Session || !home.pool.can_serve_at_once() {
+        return Ok(None);
+    }
+    let mut ahead = Vec::new();
+    let lease = wait_watched(home, (stream, &mut ahead), entry, scratch, deadline).await;
+    if !ahead.is_empty() {
+        stream.put_back(&ahead);
+    }
+    match lease {
+        Ok(lease) => Ok(Some(lease)),
+        Err(Unserved::Pool(_)) => Ok(None),
+        Err(unserved) => Err(unserved),
+    }
 }
 
 /// Whether PostgreSQL takes a name as it is: it replaces what is not printable ASCII, and cuts what is too long.

@@ -4,9 +4,10 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime};
 
-use super::first::{first_server, judge_startup, refuse_unfollowable};
+use super::first::{first_server, judge_startup, kept_server, refuse_unfollowable};
 use super::homes::server_user;
 use super::inbox::{Arrival, Migrant, ToWorker};
+use super::keys::shown_secret;
 use super::state::{ProcessCount, Standing, Worker};
 use super::task::{Aboard, Life, Settled};
 use super::words::{client_params, put_welcome, say_goodbye};
@@ -47,6 +48,7 @@ pub(super) struct Registered {
 impl Drop for Registered {
     fn drop(&mut self) {
         self.worker.clients.borrow_mut().remove(&self.entry.key.0);
+        self.worker.aliases.forget(self.entry.key);
         self.worker.tell_whereabouts(self.entry.key.0, false);
     }
 }
@@ -220,7 +222,7 @@ impl Worker {
         let (database, login) = (authenticated.database.clone(), authenticated.user.clone());
         let server = config.database(&database).map(|entry| server_user(entry, &login).to_owned());
         let home = server.and_then(|user| self.home(&database, &user, now));
-        let (Some(home), Ok(key)) = (home, self.fresh_key()) else {
+        let (Some(home), Ok(key)) = (home, self.fresh_key(authenticated.minor)) else {
             let mut stream = stream;
             let gone = PgError::fatal(SqlState::ADMIN_SHUTDOWN, "database removed");
             authenticated.log_refusal(&stream.ends().peer(), &gone);
@@ -299,9 +301,18 @@ impl Worker {
                 return None;
             }
         };
+        let lease = match kept_server(&home, &mut stream, &entry, &self.scratch, deadline).await {
+            Ok(lease) => lease,
+            Err(unserved) => {
+                unserved.tell(&home, (stream, &entry), authenticated.accepted).await;
+                return None;
+            }
+        };
+        let process_id = lease.as_ref().map_or(entry.key.0, |lease| self.show_backend(&entry, &lease.entry));
+        let secret = shown_secret(&self.seed, process_id, entry.key.1);
         let params = client_params(&home, wished.startup());
         let mut welcome = authenticated.accepted;
-        put_welcome(&mut welcome, &home, &params, entry.key);
+        put_welcome(&mut welcome, &home, &params, (process_id, &secret));
         home.counters.borrow_mut().logins += 1;
         let log = home.settings();
         if log.log_connections {
@@ -320,7 +331,10 @@ impl Worker {
         entry.state.set(ClientState::Idle);
         let session = Session::new(log.rules, params).with_wishes(wished);
         let scratch = Rc::clone(&self.scratch);
-        let conversation = Conversation::new(stream, session, scratch);
+        let conversation = match lease {
+            Some(lease) => Conversation::with_server(stream, session, scratch, lease),
+            None => Conversation::new(stream, session, scratch),
+        };
         let (registered, (on_board, counted)) = books;
         let aboard = Aboard { registered, _on_board: on_board, counted, _present: present };
         Some((conversation, aboard))

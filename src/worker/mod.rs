@@ -14,6 +14,7 @@ mod first;
 mod homes;
 mod inbox;
 mod janitor;
+mod keys;
 mod life;
 mod load;
 mod moving;
@@ -31,7 +32,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
 use std::thread::JoinHandle;
 
 pub use inbox::{Arrival, Drain, Errand, INBOX_BOUND, Migrant, MovedClient, ShareWord, ToWorker};
@@ -43,6 +44,7 @@ use crate::config::Config;
 use crate::net::{TlsContext, clock, rt};
 use crate::session::TrackedNames;
 use inbox::mpsc;
+use keys::Aliases;
 use moving::Moving;
 use sharing::Sharing;
 use state::{Shared, Standing, Worker};
@@ -78,6 +80,7 @@ pub fn start(
         last_id: AtomicU64::new(0),
         clients: AtomicU32::new(0),
         admin: admin.clone(),
+        has_backend_keys: AtomicBool::new(false),
         busy: channels.iter().map(|_| AtomicU32::new(0)).collect(),
         loads: channels.iter().map(|_| Arc::default()).collect(),
         inboxes: channels.iter().map(|(inbox, _)| inbox.clone()).collect(),
@@ -113,6 +116,7 @@ pub fn start(
                 janitor: RefCell::default(),
                 sharing: Sharing::default(),
                 moving: Moving::default(),
+                aliases: Aliases::default(),
             });
             run(worker, receiver)
         })?;

@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
 
 use super::inbox::{Drain, ToWorker, mpsc};
+use super::keys::{Aliases, marked};
 use super::moving::Moving;
 use super::sharing::Sharing;
 use crate::admin::AdminHandle;
@@ -32,6 +33,8 @@ pub(super) struct Shared {
     pub(super) busy: Vec<AtomicU32>,
     /// Clients of each worker, those in login included.
     pub(super) loads: Vec<Arc<AtomicUsize>>,
+    /// Some client was shown the process number of its server: a cancel may be any worker's.
+    pub(super) has_backend_keys: AtomicBool,
     /// Inboxes by worker.
     pub(super) inboxes: Vec<mpsc::Sender<ToWorker>>,
 }
@@ -100,6 +103,8 @@ pub(super) struct Worker {
     pub(super) sharing: Sharing,
     /// Clients that move between workers.
     pub(super) moving: Moving,
+    /// Clients known by the process numbers of their servers.
+    pub(super) aliases: Aliases,
 }
 
 /// Databases that an operator has paused or disabled.
@@ -140,13 +145,13 @@ impl Worker {
     }
 
     /// A cancel key, whose first half no other client of this worker has: random, the pid positive and not zero, its low byte the
-    /// number of this worker (S37).
-    pub(super) fn fresh_key(&self) -> Result<(i32, i32), EntropyError> {
+    /// number of this worker (S37); the secret is marked for the minor version of the protocol that the client speaks.
+    pub(super) fn fresh_key(&self, minor: u16) -> Result<(i32, i32), EntropyError> {
         loop {
             let [a, b, c, _, secret @ ..]: [u8; 8] = random()?;
             let low = u8::try_from(self.index & 0xff).unwrap_or(0);
             let process_id = i32::from_be_bytes([a & 0x7f, b, c, low]);
-            let key = (process_id, i32::from_be_bytes(secret));
+            let key = (process_id, marked(i32::from_be_bytes(secret), minor));
             let in_use = || self.clients.borrow().contains_key(&process_id) || self.moving.knows(process_id);
             if process_id > 0xff && !in_use() {
                 return Ok(key);

@@ -21,11 +21,16 @@ pub(super) fn client_params(home: &Home, startup: &Startup) -> ParamSet {
     params
 }
 
-pub(super) fn put_welcome(out: &mut Vec<u8>, home: &Home, params: &ParamSet, key: (i32, i32)) {
+pub(super) fn put_welcome(
+    out: &mut Vec<u8>,
+    home: &Home,
+    params: &ParamSet,
+    (process_id, secret): (i32, &[u8]),
+) {
     if let Some(welcome) = &*home.welcome.borrow() {
         welcome.put(out, params);
     }
-    put_backend_key(out, key.0, key.1);
+    put_backend_key(out, process_id, secret);
     put_ready(out, TxStatus::Idle);
 }
 

@@ -46,7 +46,7 @@ impl Talk {
         if !self.session.wants_survey(0, 0) {
             return String::new();
         }
-        String::from_utf8_lossy(&self.own(|session, turn| session.ask_survey(turn))).into_owned()
+        String::from_utf8_lossy(&self.own(Session::ask_survey)).into_owned()
     }
 
     /// The answer to that.
