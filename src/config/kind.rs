@@ -10,7 +10,7 @@ use super::problem::Fault;
 use super::raw::Raw;
 use super::read::{self, Read};
 use super::units::{self, TimeUnit};
-use super::{AuthType, LogFormat, PoolMode, Runtime, SecretEq, SessionState, SslMode};
+use super::{AuthType, LogFormat, PinOverflow, PoolMode, Runtime, SecretEq, SessionState, Share, SslMode};
 
 /// What a setting's value is, with the place in a `T` where it goes.
 pub(super) enum Kind<T> {
@@ -18,6 +18,8 @@ pub(super) enum Kind<T> {
     Bool(fn(&mut T, bool)),
     /// A whole number between two bounds.
     Count(u32, u32, fn(&mut T, u32)),
+    /// A part of a whole.
+    Share(fn(&mut T, Share)),
     /// A TCP port.
     Port(fn(&mut T, u16)),
     /// Permission bits of a file.
@@ -58,6 +60,8 @@ pub(super) enum Kind<T> {
     PoolMode(fn(&mut T, PoolMode)),
     /// One of the ways to deal with session state.
     SessionState(fn(&mut T, SessionState)),
+    /// What becomes of a pin too many.
+    PinOverflow(fn(&mut T, PinOverflow)),
     /// One of the ways to prove who one is.
     AuthType(fn(&mut T, AuthType)),
     /// One of the TLS modes.
@@ -75,6 +79,7 @@ impl<T> Kind<T> {
         match self {
             Self::Bool(_) => "true or false".to_owned(),
             Self::Count(..) => "number".to_owned(),
+            Self::Share(_) => "fraction".to_owned(),
             Self::Port(_) => "port".to_owned(),
             Self::Octal(_) => "octal in quotes".to_owned(),
             Self::Limit(_) | Self::KernelSeconds(_) | Self::Time(..) => "seconds".to_owned(),
@@ -91,6 +96,7 @@ impl<T> Kind<T> {
             Self::Runtime(_) => units::words::<Runtime>().join(", "),
             Self::PoolMode(_) => units::words::<PoolMode>().join(", "),
             Self::SessionState(_) => units::words::<SessionState>().join(", "),
+            Self::PinOverflow(_) => units::words::<PinOverflow>().join(", "),
             Self::AuthType(_) => units::words::<AuthType>().join(", "),
             Self::SslMode(_) => units::words::<SslMode>().join(", "),
         }
@@ -104,6 +110,7 @@ impl<T> Kind<T> {
         match self {
             Self::Bool(set) => put(target, *set, read::flag(raw)),
             Self::Count(min, max, set) => put(target, *set, read::count(raw, *min, *max)),
+            Self::Share(set) => put(target, *set, read::share(raw)),
             Self::Port(set) => put(target, *set, read::port(raw)),
             Self::Octal(set) => put(target, *set, read::octal(raw)),
             Self::Limit(set) => put(target, *set, read::limit(raw, TimeUnit::Seconds)),
@@ -124,6 +131,7 @@ impl<T> Kind<T> {
             Self::Runtime(set) => put(target, *set, read::word(raw)),
             Self::PoolMode(set) => put(target, *set, read::word(raw)),
             Self::SessionState(set) => put(target, *set, read::word(raw)),
+            Self::PinOverflow(set) => put(target, *set, read::word(raw)),
             Self::AuthType(set) => put(target, *set, read::word(raw)),
             Self::SslMode(set) => put(target, *set, read::word(raw)),
         }

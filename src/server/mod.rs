@@ -5,7 +5,7 @@
 //!
 //! Reading order: `open` (from a plan to a connection that is ready), `encrypt` (TLS or not), `wire` (messages of a
 //! server that is not logged in), `cancel`, `error`; then `conn` (what the pool lends), `home` (what one pool
-//! shares), `wind_down` (servers without a client).
+//! shares, `pins` and `uses` among it), `wind_down` (servers without a client).
 
 mod cancel;
 #[cfg(test)]
@@ -17,6 +17,7 @@ mod home;
 #[cfg(test)]
 mod home_tests;
 mod open;
+mod pins;
 #[cfg(test)]
 pub(crate) mod test_home;
 #[cfg(test)]
@@ -25,6 +26,7 @@ pub(crate) mod test_net;
 pub(crate) mod test_pool;
 #[cfg(test)]
 mod tests;
+mod uses;
 mod wind_down;
 #[cfg(test)]
 mod wind_down_tests;
@@ -35,4 +37,6 @@ pub use conn::{Alarms, ServerConn, ServerEntry, open_for};
 pub use error::{OpenCause, OpenError, OpenKind};
 pub use home::{Home, HomeSettings, ProvenSecrets, Startups, Welcome};
 pub use open::{Opened, ServerKey, ServerPlan, open};
+pub use pins::{Pin, PinBook, PinBounds};
+pub use uses::UseBook;
 pub use wind_down::{Left, cancel_server, give_back, retire, try_startup, wind_down};

@@ -4,6 +4,7 @@
 //! Read `conversation` first, then the two directions `from_client` and `from_server`, then `inflight`, on which
 //! all of it rests.
 
+mod admission;
 mod answer;
 mod by_sql;
 mod catalog;
@@ -18,6 +19,7 @@ mod names;
 mod outbox;
 mod owed;
 mod params;
+mod pins;
 mod quiescent;
 mod records;
 mod rested;
@@ -31,6 +33,7 @@ mod tests;
 mod tracking;
 mod trial;
 mod unnamed;
+mod uses;
 mod wishes;
 
 pub use catalog::{Catalog, Statement};
@@ -42,12 +45,13 @@ pub use names::ClientStatements;
 pub use outbox::Outbox;
 pub use owed::{CopyState, Kind, Owed, Why};
 pub use params::{ParamSet, TrackedNames};
+pub use pins::{PinRoom, Pins};
 pub use quiescent::Quiescent;
 pub use rested::Rested;
 pub use settings::Settings;
 pub use statements::{Lookup, ServerStatements};
 pub use survey::PinReasons;
 pub use tally::Tally;
-pub use tracking::Pins;
 pub use unnamed::{Spare, Unnamed};
+pub use uses::{Feature, Use};
 pub use wishes::{Startup, Wished};

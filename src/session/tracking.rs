@@ -6,7 +6,6 @@
 use std::rc::Rc;
 
 use super::answer::Answer;
-use super::catalog::{Statement, text_of};
 use super::conversation::{Gate, Own, ServerFacts, Session, Turn};
 use super::owed::{Kind, Why};
 use super::settings::{MAX_SETTINGS, ROLE, SESSION_AUTHORIZATION, Settings};
@@ -23,7 +22,20 @@ pub(super) struct Traces {
     names: Vec<Box<[u8]>>,
     /// In a block, or beside an error: whether it holds is certain only in the end.
     doubtful: bool,
+    /// A statement was let through that will need the server to stay with the client.
+    pub(super) claims_server: bool,
+    /// What to blame if it has to: a statement, without its literals.
+    cause: Option<Rc<str>>,
 }
+
+/// What may make a server stay with the client, beyond settings.
+const MAY_PIN: Features = Features::TEMP
+    .with(Features::DECLARE_HOLD)
+    .with(Features::ADVISORY_LOCK)
+    .with(Features::LISTEN)
+    .with(Features::PREPARE)
+    .with(Features::OPAQUE)
+    .with(Features::UNJUDGED);
 
 /// How the texts of most clients are to be read.
 pub(super) const USUAL_READING: Reading = Reading { standard_strings: true, ascii_safe: true };
@@ -33,15 +45,6 @@ pub(super) const USUAL_READING: Reading = Reading { standard_strings: true, asci
 fn is_ascii_safe(encoding: &[u8]) -> bool {
     const UNSAFE: [&[u8]; 7] = [b"SJIS", b"BIG5", b"GBK", b"UHC", b"GB18030", b"JOHAB", b"SHIFT_JIS_2004"];
     !UNSAFE.iter().any(|name| encoding.eq_ignore_ascii_case(name))
-}
-
-/// What keeps a client on its server.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Pins {
-    /// Why.
-    pub reasons: PinReasons,
-    /// Statements made with PREPARE.
-    pub(super) prepared: Vec<Box<[u8]>>,
 }
 
 /// The statement that gives settings values, name and value bound (S34); `None` gives one its default.
@@ -80,7 +83,7 @@ impl Session {
     }
 
     /// Notes what a text that is about to run may do.
-    pub(super) fn note(&mut self, digest: &Digest) {
+    pub(super) fn note(&mut self, digest: &Digest, text: &[u8]) {
         self.note_resets(digest);
         if self.rules.mode == PoolMode::Session {
             return; // the server stays, and what is left in the end is reset
@@ -88,7 +91,8 @@ impl Session {
         let pinned = self.pinned_for();
         let mut features = digest.features;
         if features.intersects(Features::LOAD) {
-            self.pin(PinReasons::LIBRARY);
+            let cause = sql::sample(text, self.reading());
+            self.pin(PinReasons::LIBRARY, Some(cause.into()));
         }
         if features.intersects(Features::EXECUTE) && pinned.intersects(PinReasons::PREPARED) {
             features |= Features::OPAQUE; // what a statement does was read when it was prepared, and it may do it again
@@ -97,9 +101,14 @@ impl Session {
             return;
         }
         let doubtful = self.tx != TxStatus::Idle;
+        let blamed = self.rules.session_state == SessionState::Pin || features.intersects(MAY_PIN);
+        let unblamed = self.traces.as_ref().is_none_or(|traces| traces.cause.is_none());
+        let cause =
+            (blamed && unblamed && self.pins.is_none()).then(|| sql::sample(text, self.reading()).into());
         let traces = self.traces.get_or_insert_default();
         traces.features |= features;
         traces.doubtful |= doubtful;
+        traces.cause = traces.cause.take().or(cause);
         for name in &digest.settings {
             if !traces.names.contains(name) {
                 traces.names.push(name.clone());
@@ -109,52 +118,6 @@ impl Session {
             traces.names.clear();
             traces.features |= Features::UNJUDGED_SETTINGS;
         }
-    }
-
-    /// Notes what a prepared statement may do that is about to run.
-    pub(super) fn note_statement(&mut self, statement: &Statement) {
-        if !self.reads_texts() {
-            return;
-        }
-        if statement.is_private() {
-            return self.note_unread();
-        }
-        let reading = self.reading();
-        if reading.standard_strings && reading.ascii_safe {
-            if let Some(digest) = statement.digest() {
-                self.note(digest);
-            }
-        } else if let Some(digest) = sql::digest(text_of(statement.rest()), reading) {
-            self.note(&digest);
-        }
-    }
-
-    /// Notes what the unnamed statement may do that is about to be parsed.
-    pub(super) fn note_unnamed(&mut self, rest: &[u8]) {
-        if self.reads_texts() {
-            let digest = sql::digest(text_of(rest), self.reading());
-            self.unnamed_leaves_traces = digest.is_some();
-            if let Some(digest) = digest {
-                self.note(&digest);
-            }
-        }
-    }
-
-    /// The unnamed statement is about to run, perhaps long after it was parsed.
-    pub(super) fn note_unnamed_again(&mut self) {
-        if self.unnamed_leaves_traces && self.reads_texts() {
-            let digest = self.unnamed.text().map(|rest| sql::digest(text_of(rest), self.reading()));
-            match digest {
-                Some(Some(digest)) => self.note(&digest),
-                Some(None) => self.unnamed_leaves_traces = false,
-                None => self.note_unread(),
-            }
-        }
-    }
-
-    /// A text that cannot be looked at as a whole.
-    pub(super) fn note_unread(&mut self) {
-        self.note(&Digest { features: Features::UNJUDGED, ..Digest::default() });
     }
 
     /// RESET goes back to the server's defaults; the client's are those of its startup packet.
@@ -181,28 +144,14 @@ impl Session {
         }
     }
 
-    /// Why only the linked server can serve this client, as far as session state goes.
-    pub fn pinned_for(&self) -> PinReasons {
-        self.pins.as_ref().map(|pins| pins.reasons).unwrap_or_default()
-    }
-
-    fn pin(&mut self, reasons: PinReasons) {
-        let pins = self.pins.get_or_insert_default();
-        pins.reasons = pins.reasons.with(reasons);
-    }
-
-    /// Whether a name belongs to a statement the client has made with PREPARE on its server.
-    pub(super) fn is_prepared_by_sql(&self, name: &[u8]) -> bool {
-        self.pins.as_ref().is_some_and(|pins| pins.prepared.iter().any(|known| **known == *name))
-    }
-
-    /// Whether the linked server is at rest and has to be asked before anything else becomes of it.
+    /// Whether the linked server is at rest and has to be asked before anything else becomes of it, or the client told.
     pub fn wants_survey(&self, unsent: usize, unread: usize) -> bool {
-        self.traces.is_some() && self.is_at_rest(unsent, unread)
+        (self.traces.is_some() || self.owes_pin_notice()) && self.is_at_rest(unsent, unread)
     }
 
     /// Asks the server what has come of what was noted (own messages at rest, R51).
     pub fn ask_survey(&mut self, turn: &mut Turn<'_>) {
+        self.give_pin_notice(turn);
         let Some(traces) = &self.traces else { return };
         let survey = Survey::of(traces.features, &traces.names, traces.doubtful, self.pinned_for());
         if survey.is_empty() {
@@ -248,9 +197,9 @@ impl Session {
 
     /// The answer has come.
     pub(super) fn settle_survey(&mut self, survey: &Survey, turn: &mut Turn<'_>) {
-        self.traces = None;
+        let cause = self.traces.take().and_then(|traces| traces.cause);
         let Ok(rows) = std::mem::take(&mut self.answer).into_rows() else {
-            return self.pin(PinReasons::UNKNOWN);
+            return self.pin(PinReasons::UNKNOWN, cause);
         };
         let findings = Findings::of(rows);
         let Some(facts) = turn.facts.as_deref_mut() else { return };
@@ -263,11 +212,13 @@ impl Session {
         if self.rules.session_state == SessionState::Clean && !findings.reasons.is_empty() {
             self.clean(&findings, turn);
         }
-        let prepared = match self.pins.take() {
-            Some(pins) if !survey.reasons.intersects(PinReasons::PREPARED) => pins.prepared,
+        let prepared = match self.pins.as_mut() {
+            Some(pins) if !survey.reasons.intersects(PinReasons::PREPARED) => {
+                std::mem::take(&mut pins.prepared)
+            }
             Some(_) | None => findings.prepared,
         };
-        self.pins = (!reasons.is_empty()).then(|| Box::new(Pins { reasons, prepared }));
+        self.hold(reasons, prepared, cause);
     }
 
     /// Ends what was found, by the policy: it was for one transaction.

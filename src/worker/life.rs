@@ -40,6 +40,7 @@ pub(super) struct Registered {
 impl Drop for Registered {
     fn drop(&mut self) {
         self.worker.clients.borrow_mut().remove(&self.entry.key.0);
+        self.entry.unpin();
     }
 }
 
@@ -277,6 +278,7 @@ impl Worker {
         let mut welcome = authenticated.accepted;
         put_welcome(&mut welcome, &home, &params, entry.key);
         home.counters.borrow_mut().logins += 1;
+        home.note_startup(&entry.user, &authenticated.parameters, clock::now());
         let log = home.settings();
         if log.log_connections {
             let tls = entry.tls.map_or_else(|| "no".to_owned(), |tls| tls.to_string());
