@@ -111,6 +111,11 @@ fn a_pin_too_many_is_refused_and_the_session_lives() {
     pins(&pooler, 1);
     assert_eq!(code(&late.query("create temp table t (a int)")), None);
     pins(&pooler, 2);
+    let mut next = Raw::login(&pooler.target());
+    assert!(is_refused(&next.query("create temp table t (a int)")));
+    drop(pinned);
+    pins(&pooler, 1);
+    assert_eq!(code(&next.query("create temp table t (a int)")), None, "who leaves makes room");
 }
 
 #[test]
