@@ -119,6 +119,19 @@ fn a_pin_too_many_is_refused_and_the_session_lives() {
 }
 
 #[test]
+fn a_pin_in_the_making_takes_room_until_it_is_settled() {
+    let pooler = config(2).start();
+    let (mut first, mut second) = (Raw::login(&pooler.target()), Raw::login(&pooler.target()));
+    first.query("begin");
+    assert_eq!(code(&first.query("create temp table t (a int)")), None);
+    assert!(pooler.show("PINS").is_empty(), "it may still be rolled back");
+    assert!(is_refused(&second.query("create temp table t (a int)")));
+    first.query("rollback");
+    first.query("select 1");
+    assert_eq!(code(&second.query("create temp table t (a int)")), None, "there is room again");
+}
+
+#[test]
 fn the_bound_can_be_set() {
     let ratio = |value: &str| config(3).set("max_pinned_ratio", value);
     for (config, most) in [
