@@ -50,6 +50,8 @@ const VIEWS: &[(&str, &str)] = &[
     ("VERSION", "version"),
     ("STATE", "key,value"),
     ("MEM", "name,size,used,free,memtotal"),
+    ("PINS", "id,ptr,database,user,application_name,addr,port,server_pid,link,reasons,since,age,query"),
+    ("COMPAT", "database,user,application_name,feature,name,outcome,count,first,last,query"),
     ("DNS_HOSTS", "hostname,ttl,addrs"),
     ("DNS_ZONES", "zonename,serial,count"),
 ];

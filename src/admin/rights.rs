@@ -49,6 +49,7 @@ const fn needed(statement: &Statement) -> Rights {
             View::Fds => Rights::Admin,
             View::ActiveSockets
             | View::Clients
+            | View::Compat
             | View::Config
             | View::Databases
             | View::DnsHosts
@@ -58,6 +59,7 @@ const fn needed(statement: &Statement) -> Rights {
             | View::Mem
             | View::PeerPools
             | View::Peers
+            | View::Pins
             | View::Pools
             | View::Servers
             | View::Sockets

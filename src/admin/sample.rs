@@ -9,7 +9,9 @@ use crate::config::{
     AuthType, Config, Database, PoolMode, Secret, SecretEq, ServerDefaults, SessionState, ShownSetting, User,
     sample,
 };
-use crate::metrics::{ConnKind, ConnSnapshot, Counters, PoolSnapshot, Window, WorkerSnapshot};
+use crate::metrics::{
+    ConnKind, ConnSnapshot, Counters, PinSnapshot, PoolSnapshot, UseSnapshot, Window, WorkerSnapshot,
+};
 
 /// Stands in every secret of the sample and must stand in no output (S44).
 pub(super) const MARKER: &str = "M4RKER";
@@ -42,6 +44,7 @@ pub(super) fn overview() -> Overview {
                     client(1, "boss", "pgbouncer", "active"),
                 ],
                 servers: vec![server(4, "svc", "shop", "active")],
+                uses: vec![used(2, 48)],
                 clients_in_login: 1,
                 failed_logins: 2,
                 consoles_used: 0,
@@ -51,6 +54,7 @@ pub(super) fn overview() -> Overview {
                 pools: vec![pool("shop", "svc", Counters::default())],
                 clients: vec![client(8, "web", "shop", "idle")],
                 servers: vec![server(7, "svc", "shop", "idle"), server(10, "svc", "shop", "active_cancel")],
+                uses: vec![used(3, 49)],
                 ..WorkerSnapshot::default()
             },
         ],
@@ -80,8 +84,29 @@ fn pool(database: &str, user: &str, counters: Counters) -> PoolSnapshot {
         sv_login: 11,
         maxwait: Duration::from_micros(1_500_007),
         pool_size: 10,
+        pinned: [12, 0, 0, 0, 0, 0, 0, 0, 0],
         paused: false,
         counters,
+    }
+}
+
+/// So many seconds after the minute of the sample.
+fn at(second: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_322_700 + second)
+}
+
+fn used(count: u64, second: u64) -> UseSnapshot {
+    UseSnapshot {
+        database: "shop".into(),
+        user: "web".into(),
+        application_name: "cart".into(),
+        feature: "set",
+        name: "work_mem".into(),
+        outcome: "followed",
+        count,
+        first: at(second),
+        last: at(second),
+        sample: "SET work_mem = ?".into(),
     }
 }
 
@@ -97,8 +122,8 @@ fn client(id: u64, user: &str, database: &str, state: &'static str) -> ConnSnaps
         port: 38034,
         local_addr: "10.0.0.9".into(),
         local_port: 6432,
-        connected_at: SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_322_748),
-        request_at: SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_322_749),
+        connected_at: at(48),
+        request_at: at(49),
         wait: if linked { Duration::from_micros(2_929_978) } else { Duration::ZERO },
         close_needed: false,
         link: linked.then_some(4),
@@ -106,6 +131,13 @@ fn client(id: u64, user: &str, database: &str, state: &'static str) -> ConnSnaps
         tls: "TLSv1.3/TLS_AES_256_GCM_SHA384".into(),
         application_name: "cart".into(),
         prepared_statements: 2,
+        pin: linked.then(|| PinSnapshot {
+            reasons: "temp,listen".into(),
+            since: at(48),
+            age: Duration::from_millis(61_500),
+            backend_pid: 18495,
+            text: "create temp table t as select ?".into(),
+        }),
     }
 }
 
@@ -120,6 +152,7 @@ fn server(id: u64, user: &str, database: &str, state: &'static str) -> ConnSnaps
         link: (state == "active").then_some(3),
         remote_pid: 18495,
         tls: String::new(),
+        pin: None,
         ..client(id, user, database, state)
     }
 }
@@ -138,7 +171,6 @@ fn config() -> Config {
     let shop = Database {
         dbname: Some("shop_v2".into()),
         pool_mode: Some(PoolMode::Session),
-        session_state: None,
         pool_size: Some(5),
         server_lifetime: Some(Duration::from_mins(1)),
         ..database("10.0.0.7", Some("svc"))

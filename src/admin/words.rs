@@ -8,6 +8,7 @@
 pub enum View {
     ActiveSockets,
     Clients,
+    Compat,
     Config,
     Databases,
     DnsHosts,
@@ -18,6 +19,7 @@ pub enum View {
     Mem,
     PeerPools,
     Peers,
+    Pins,
     Pools,
     Servers,
     Sockets,
@@ -32,9 +34,10 @@ pub enum View {
 
 impl View {
     /// Every view.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::ActiveSockets,
         Self::Clients,
+        Self::Compat,
         Self::Config,
         Self::Databases,
         Self::DnsHosts,
@@ -45,6 +48,7 @@ impl View {
         Self::Mem,
         Self::PeerPools,
         Self::Peers,
+        Self::Pins,
         Self::Pools,
         Self::Servers,
         Self::Sockets,
@@ -62,6 +66,7 @@ impl View {
         match self {
             Self::ActiveSockets => "active_sockets",
             Self::Clients => "clients",
+            Self::Compat => "compat",
             Self::Config => "config",
             Self::Databases => "databases",
             Self::DnsHosts => "dns_hosts",
@@ -72,6 +77,7 @@ impl View {
             Self::Mem => "mem",
             Self::PeerPools => "peer_pools",
             Self::Peers => "peers",
+            Self::Pins => "pins",
             Self::Pools => "pools",
             Self::Servers => "servers",
             Self::Sockets => "sockets",

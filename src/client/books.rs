@@ -6,6 +6,8 @@ use super::entry::{ClientState, Pause};
 use super::relay::{Relay, Stall};
 use crate::pool::Checkout;
 use crate::proto::TxStatus;
+use crate::server::Pin;
+use crate::session::{PinReasons, TrackedNames};
 
 /// Bytes of one request after which the books learn of them before its end.
 const UNTOLD_BYTES: u64 = 64 * 1024;
@@ -48,9 +50,43 @@ impl Relay {
         });
         entry.waiter.set(self.checkout.as_ref().and_then(Checkout::waiter_id));
         entry.statements.set(u32::try_from(self.session.statements()).unwrap_or(u32::MAX));
+        let pins = self.session.pin_state();
+        if pins != entry.pins.get() {
+            self.publish_pins(pins, now);
+        }
+        if self.session.has_uses() {
+            self.publish_uses(now);
+        }
+        let entry = &self.entry;
         let params = self.session.params();
         if !entry.params.with(|known| known.is_shared_with(params)) {
             entry.params.set(params.clone());
+        }
+    }
+
+    #[cold]
+    fn publish_pins(&self, reasons: PinReasons, now: Instant) {
+        let (entry, home) = (&self.entry, &self.home);
+        entry.pins.set(reasons);
+        let pin = Pin { reasons, since: now, text: self.session.pin_text() };
+        if home.pins.note(entry.id, pin, &mut home.counters.borrow_mut()) {
+            tracing::warn!(
+                client = entry.id,
+                user = &*entry.user,
+                database = entry.database(),
+                "more clients keep their servers than max_pinned_ratio wants, this one for {reasons}: SHOW PINS lists them"
+            );
+        }
+    }
+
+    #[cold]
+    fn publish_uses(&mut self, now: Instant) {
+        let uses = self.session.take_uses();
+        let application_name =
+            self.session.params().value(TrackedNames::APPLICATION_NAME).unwrap_or_default();
+        let mut book = self.home.uses.borrow_mut();
+        for used in &uses {
+            book.note(&self.entry.user, application_name, used, now);
         }
     }
 }

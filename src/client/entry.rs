@@ -12,7 +12,7 @@ use crate::net::{Ends, TlsInfo};
 use crate::pool::WaiterId;
 use crate::proto::PgError;
 use crate::server::{Home, ServerEntry};
-use crate::session::ParamSet;
+use crate::session::{ParamSet, PinReasons};
 
 /// State of a client, in PgBouncer's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,6 +106,8 @@ pub struct ClientEntry {
     pub seated: Cell<bool>,
     /// The worker it is to move to when it rests.
     pub move_to: Cell<Option<u8>>,
+    /// Why it keeps its server; what else there is to tell of that, its pool knows.
+    pub pins: Cell<PinReasons>,
     /// Its place in the queue.
     pub waiter: Cell<Option<WaiterId>>,
     /// Statement names in use.
@@ -176,6 +178,7 @@ impl ClientEntry {
             read_ahead_full: Cell::default(),
             seated: Cell::default(),
             move_to: Cell::default(),
+            pins: Cell::default(),
             waiter: Cell::default(),
             statements: Cell::default(),
             params: Shared::default(),
@@ -306,6 +309,14 @@ impl ClientEntry {
         self.running.set(false);
         self.pause.set(Pause::None);
         self.take_cancel();
+        self.unpin();
+    }
+
+    /// Notes that it keeps no server.
+    pub fn unpin(&self) {
+        if let Some(home) = self.home.as_ref().filter(|_| !self.pins.take().is_empty()) {
+            home.pins.forget(self.id);
+        }
     }
 
     /// Whether the server it is linked to runs something of its own.

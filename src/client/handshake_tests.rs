@@ -151,7 +151,7 @@ async fn b28b_r50_newer_protocols_get_exactly_one_negotiation() {
     peer.write_all(b"\0\0\0\x1b\0\x03\x27\x0fuser\0bob\0_pq_.x\0y\0\0").await.unwrap();
     let (stream, _) = user(greeted(ours, &tls(SslMode::Disable)).await.unwrap());
     drop(stream);
-    assert_eq!(soon(read_all(&mut peer)).await, b"v\0\0\0\x13\0\x03\0\0\0\0\0\x01_pq_.x\0");
+    assert_eq!(soon(read_all(&mut peer)).await, b"v\0\0\0\x13\0\x03\0\x02\0\0\0\x01_pq_.x\0");
 }
 
 #[tokio::test]

@@ -198,6 +198,7 @@ pub(super) fn turn<'a>(
         facts: lease.map(|lease| &mut lease.facts),
         catalog,
         names: &home.names,
+        pins: &home.pins.room,
         to_server: &mut out.to_server,
         to_client: &mut out.to_client,
     }

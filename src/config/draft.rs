@@ -11,8 +11,8 @@ use super::problem::Fault;
 use super::raw::Raw;
 use super::setting::Setting;
 use super::{
-    AuthType, Config, ConsoleRights, Database, LogFormat, Pacing, PoolMode, PoolSplit, Process, Runtime,
-    ServerDefaults, SessionState, ShownSetting, SocketOptions, SslMode, TlsSettings,
+    AuthType, Config, ConsoleRights, Database, LogFormat, Pacing, PinOverflow, PoolMode, PoolSplit, Process,
+    Runtime, ServerDefaults, SessionState, Share, ShownSetting, SocketOptions, SslMode, TlsSettings,
 };
 
 /// What the rows of `[pooler]` fill: the configuration, and what is needed only while reading it.
@@ -67,6 +67,7 @@ pub(super) const fn blank_database() -> Database {
         password: None,
         pool_mode: None,
         session_state: None,
+        max_pinned_ratio: None,
         pool_size: None,
         min_pool_size: None,
         reserve_pool_size: None,
@@ -139,6 +140,9 @@ const fn blank_defaults() -> ServerDefaults {
     ServerDefaults {
         pool_mode: PoolMode::Session,
         session_state: SessionState::Track,
+        max_pinned_ratio: Share::WHOLE,
+        pin_overflow: PinOverflow::Error,
+        pin_notice: false,
         pool_size: 0,
         min_pool_size: 0,
         reserve_pool_size: 0,

@@ -10,7 +10,9 @@ use super::problem::Fault;
 use super::raw::Raw;
 use super::read::{self, Read};
 use super::units::{self, TimeUnit};
-use super::{AuthType, LogFormat, PoolMode, PoolSplit, Runtime, SecretEq, SessionState, SslMode};
+use super::{
+    AuthType, LogFormat, PinOverflow, PoolMode, PoolSplit, Runtime, SecretEq, SessionState, Share, SslMode,
+};
 
 /// What a setting's value is, with the place in a `T` where it goes.
 pub(super) enum Kind<T> {
@@ -18,6 +20,8 @@ pub(super) enum Kind<T> {
     Bool(fn(&mut T, bool)),
     /// A whole number between two bounds.
     Count(u32, u32, fn(&mut T, u32)),
+    /// A part of a whole.
+    Share(fn(&mut T, Share)),
     /// A TCP port.
     Port(fn(&mut T, u16)),
     /// Permission bits of a file.
@@ -60,6 +64,8 @@ pub(super) enum Kind<T> {
     SessionState(fn(&mut T, SessionState)),
     /// One of the ways to spread a pool.
     PoolSplit(fn(&mut T, PoolSplit)),
+    /// What becomes of a pin too many.
+    PinOverflow(fn(&mut T, PinOverflow)),
     /// One of the ways to prove who one is.
     AuthType(fn(&mut T, AuthType)),
     /// One of the TLS modes.
@@ -77,6 +83,7 @@ impl<T> Kind<T> {
         match self {
             Self::Bool(_) => "true or false".to_owned(),
             Self::Count(..) => "number".to_owned(),
+            Self::Share(_) => "fraction".to_owned(),
             Self::Port(_) => "port".to_owned(),
             Self::Octal(_) => "octal in quotes".to_owned(),
             Self::Limit(_) | Self::KernelSeconds(_) | Self::Time(..) => "seconds".to_owned(),
@@ -94,6 +101,7 @@ impl<T> Kind<T> {
             Self::PoolMode(_) => units::words::<PoolMode>().join(", "),
             Self::SessionState(_) => units::words::<SessionState>().join(", "),
             Self::PoolSplit(_) => units::words::<PoolSplit>().join(", "),
+            Self::PinOverflow(_) => units::words::<PinOverflow>().join(", "),
             Self::AuthType(_) => units::words::<AuthType>().join(", "),
             Self::SslMode(_) => units::words::<SslMode>().join(", "),
         }
@@ -107,6 +115,7 @@ impl<T> Kind<T> {
         match self {
             Self::Bool(set) => put(target, *set, read::flag(raw)),
             Self::Count(min, max, set) => put(target, *set, read::count(raw, *min, *max)),
+            Self::Share(set) => put(target, *set, read::share(raw)),
             Self::Port(set) => put(target, *set, read::port(raw)),
             Self::Octal(set) => put(target, *set, read::octal(raw)),
             Self::Limit(set) => put(target, *set, read::limit(raw, TimeUnit::Seconds)),
@@ -128,6 +137,7 @@ impl<T> Kind<T> {
             Self::PoolMode(set) => put(target, *set, read::word(raw)),
             Self::SessionState(set) => put(target, *set, read::word(raw)),
             Self::PoolSplit(set) => put(target, *set, read::word(raw)),
+            Self::PinOverflow(set) => put(target, *set, read::word(raw)),
             Self::AuthType(set) => put(target, *set, read::word(raw)),
             Self::SslMode(set) => put(target, *set, read::word(raw)),
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::problem::Fault;
 use super::raw::Raw;
 use super::units::{self, TimeUnit, Word};
-use super::{Secret, SecretEq};
+use super::{Secret, SecretEq, Share};
 
 /// A value and how the console shows it; `None` for "not set".
 pub(super) type Read<V> = Result<(V, Option<String>), Fault>;
@@ -23,6 +23,11 @@ pub(super) fn flag(raw: &Raw) -> Read<bool> {
 pub(super) fn count(raw: &Raw, min: u32, max: u32) -> Read<u32> {
     let number = units::read_count(&scalar(raw, "an integer")?, min, max)?;
     Ok((number, Some(number.to_string())))
+}
+
+pub(super) fn share(raw: &Raw) -> Read<Share> {
+    let share = units::read_share(&scalar(raw, "a fraction")?)?;
+    Ok((share, Some(units::print_share(share))))
 }
 
 pub(super) fn port(raw: &Raw) -> Read<u16> {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{
-    AuthType, Config, ConsoleRights, Database, LogFormat, Pacing, PoolMode, PoolSplit, Process, Runtime,
-    ServerDefaults, SessionState, SocketOptions, SslMode, TlsSettings,
+    AuthType, Config, ConsoleRights, Database, LogFormat, Pacing, PinOverflow, PoolMode, PoolSplit, Process,
+    Runtime, ServerDefaults, SessionState, Share, SocketOptions, SslMode, TlsSettings,
 };
 
 /// No databases, no users, no limits in time, no TLS.
@@ -45,6 +45,7 @@ pub(crate) fn database() -> Database {
         password: None,
         pool_mode: None,
         session_state: None,
+        max_pinned_ratio: None,
         pool_size: None,
         min_pool_size: None,
         reserve_pool_size: None,
@@ -91,6 +92,9 @@ fn defaults() -> ServerDefaults {
     ServerDefaults {
         pool_mode: PoolMode::Transaction,
         session_state: SessionState::Track,
+        max_pinned_ratio: Share::WHOLE,
+        pin_overflow: PinOverflow::Error,
+        pin_notice: false,
         pool_size: 20,
         min_pool_size: 0,
         reserve_pool_size: 0,

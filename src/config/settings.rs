@@ -171,6 +171,30 @@ pub enum SessionState {
     PgBouncer,
 }
 
+/// A part of a whole, in thousandths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Share(pub u32);
+
+impl Share {
+    /// The whole.
+    pub const WHOLE: Self = Self(1000);
+
+    /// This part of `whole`, rounded down.
+    pub fn of(self, whole: u32) -> u32 {
+        let part = u64::from(whole) * u64::from(self.0) / u64::from(Self::WHOLE.0);
+        u32::try_from(part).unwrap_or(u32::MAX)
+    }
+}
+
+/// What becomes of a pin beyond `max_pinned_ratio`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PinOverflow {
+    /// The statement that would bring it about is refused.
+    Error,
+    /// It may take a place of the pool's reserve, as long as there is one.
+    Reserve,
+}
+
 /// Time limits of clients, of waiting, and of the whole process.
 #[derive(Debug, Clone)]
 pub struct Pacing {
@@ -223,6 +247,12 @@ pub struct ServerDefaults {
     pub query_timeout: Option<Duration>,
     /// `session_state`.
     pub session_state: SessionState,
+    /// `max_pinned_ratio`: servers of a pool that may be kept by clients' session state; the whole is no bound.
+    pub max_pinned_ratio: Share,
+    /// `pin_overflow`.
+    pub pin_overflow: PinOverflow,
+    /// `pin_notice`: a client is told when it is pinned.
+    pub pin_notice: bool,
     /// `max_prepared_statements` per server connection; 0 turns tracking off.
     pub max_prepared_statements: u32,
 }
@@ -289,6 +319,8 @@ pub struct Database {
     pub pool_mode: Option<PoolMode>,
     /// Likewise.
     pub session_state: Option<SessionState>,
+    /// Likewise.
+    pub max_pinned_ratio: Option<Share>,
     /// Likewise.
     pub pool_size: Option<u32>,
     /// Likewise.

@@ -30,7 +30,7 @@ pub struct Window {
 
 impl Window {
     /// Averages as SHOW STATS has them. Counts and bytes are per second, rounded down; `xact_us`, `query_us` and
-    /// `wait_us` are per transaction, query and assignment; 0 where nothing happened. Logins and errors are not
+    /// `wait_us` are per transaction, query and assignment; 0 where nothing happened. Logins, errors and pins are not
     /// averaged and stay 0.
     pub fn averages(&self) -> Counters {
         let counted = &self.counters;
@@ -53,6 +53,7 @@ impl Window {
             binds: per_second(counted.binds),
             logins: 0,
             errors: [0; _],
+            pins: [0; _],
         }
     }
 

@@ -35,6 +35,19 @@ impl ErrorClass {
     }
 }
 
+/// Why a client may keep its server, in the words of the console and of the metrics.
+pub const PIN_REASONS: [&str; 9] = [
+    "temp",
+    "hold_cursor",
+    "advisory_lock",
+    "listen",
+    "prepare",
+    "load",
+    "unknown",
+    "set",
+    "large_statement",
+];
+
 /// What PgBouncer's SHOW STATS counts, per pool. Times in microseconds. Values only grow.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -64,6 +77,8 @@ pub struct Counters {
     pub logins: u64,
     /// Errors, by [`ErrorClass`] in the order of [`ErrorClass::ALL`].
     pub errors: [u64; ErrorClass::ALL.len()],
+    /// Times a client began to keep its server, by [`PIN_REASONS`].
+    pub pins: [u64; PIN_REASONS.len()],
 }
 
 impl Counters {
@@ -93,6 +108,9 @@ impl Counters {
         for (mine, theirs) in self.errors.iter_mut().zip(other.errors) {
             *mine += theirs;
         }
+        for (mine, theirs) in self.pins.iter_mut().zip(other.pins) {
+            *mine += theirs;
+        }
     }
 
     /// What was counted since `earlier`; a number that is lower than it was counts as nothing, not as 2^64.
@@ -113,6 +131,10 @@ impl Counters {
         for (mine, theirs) in errors.iter_mut().zip(other.errors) {
             *mine = combine(*mine, theirs);
         }
+        let mut pins = self.pins;
+        for (mine, theirs) in pins.iter_mut().zip(other.pins) {
+            *mine = combine(*mine, theirs);
+        }
         Self {
             assignments: combine(self.assignments, other.assignments),
             xacts: combine(self.xacts, other.xacts),
@@ -127,6 +149,7 @@ impl Counters {
             binds: combine(self.binds, other.binds),
             logins: combine(self.logins, other.logins),
             errors,
+            pins,
         }
     }
 }

@@ -11,10 +11,10 @@ use prometheus::core::{Atomic, Collector, GenericCounterVec, GenericGaugeVec, Nu
 use prometheus::{CounterVec, GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
 
 use super::merge::absorb;
-use super::{Counters, ErrorClass, PoolName, PoolSnapshot, WorkerSnapshot, merge_pools};
+use super::{Counters, ErrorClass, PIN_REASONS, PoolName, PoolSnapshot, WorkerSnapshot, merge_pools};
 
 /// Pools with series of their own. Names come from clients where a fallback entry lets them, so there is a limit:
-/// at about 35 series a pool this is a page of some 3 MB, which a scraper still takes. The busiest keep their
+/// at about 55 series a pool this is a page of some 5 MB, which a scraper still takes. The busiest keep their
 /// names, the others add up under [`OTHER`].
 const MAX_POOLS: usize = 1_000;
 /// Database and user of the pools beyond [`MAX_POOLS`].
@@ -110,6 +110,16 @@ fn put_states(page: &Page) -> Result<(), ExportError> {
         page.by_pool(|pool| servers(pool).map(|(state, count)| (Some(state), i64::from(count)))),
     )?;
     page.gauges(
+        (
+            "pooler_pinned_clients",
+            "Clients that keep their servers, by what they have there; some for several reasons.",
+        ),
+        &["database", "user", "reason"],
+        page.by_pool(|pool| {
+            PIN_REASONS.into_iter().zip(pool.pinned).map(|(reason, n)| (Some(reason), i64::from(n)))
+        }),
+    )?;
+    page.gauges(
         ("pooler_pool_size", "Most server connections of a pool; 0 for no limit."),
         POOL,
         page.by_pool(|pool| [(None, i64::from(pool.pool_size))]),
@@ -145,6 +155,13 @@ fn put_counts(page: &Page) -> Result<(), ExportError> {
     for (name, help, count) in counts {
         page.counters((name, help), POOL, page.by_pool(|pool| [(None, count(&pool.counters))]))?;
     }
+    page.counters(
+        ("pooler_pins_total", "Times a client began to keep its server, by what it has there."),
+        &["database", "user", "reason"],
+        page.by_pool(|pool| {
+            PIN_REASONS.into_iter().zip(pool.counters.pins).map(|(reason, n)| (Some(reason), n))
+        }),
+    )?;
     page.counters(
         ("pooler_errors_total", "Errors, by whose fault they were."),
         &["database", "user", "class"],

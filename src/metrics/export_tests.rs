@@ -26,6 +26,7 @@ fn pool(database: &str, user: &str, xacts: u64) -> PoolSnapshot {
         sv_login: 0,
         maxwait: Duration::from_millis(1500),
         pool_size: 20,
+        pinned: [1, 0, 0, 0, 0, 0, 0, 0, 0],
         paused: false,
         counters: Counters { xacts, wait_us: 2_500_000, errors: [1, 2, 3, 4, 5, 6], ..Counters::default() },
     }

@@ -65,6 +65,9 @@ pub(super) fn absorb(pool: &mut PoolSnapshot, part: &PoolSnapshot) {
     } else {
         pool.pool_size.saturating_add(part.pool_size)
     };
+    for (mine, theirs) in pool.pinned.iter_mut().zip(part.pinned) {
+        *mine += theirs;
+    }
     pool.paused |= part.paused;
     pool.counters.add(&part.counters);
 }

@@ -10,7 +10,7 @@ mod merge;
 mod snapshot;
 
 pub use averages::{Averages, Window, stats_line};
-pub use counters::{Counters, ErrorClass};
+pub use counters::{Counters, ErrorClass, PIN_REASONS};
 pub use export::{BuildInfo, ExportError, render};
 pub use merge::{PoolName, database_totals, merge_pools};
-pub use snapshot::{ConnKind, ConnSnapshot, PoolSnapshot, WorkerSnapshot};
+pub use snapshot::{ConnKind, ConnSnapshot, PinSnapshot, PoolSnapshot, UseSnapshot, WorkerSnapshot};

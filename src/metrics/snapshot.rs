@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::Counters;
+use super::{Counters, PIN_REASONS};
 use crate::config::PoolMode;
 
 /// One worker at one instant.
@@ -16,6 +16,8 @@ pub struct WorkerSnapshot {
     pub clients: Vec<ConnSnapshot>,
     /// Its server connections, those being opened included.
     pub servers: Vec<ConnSnapshot>,
+    /// Which features of sessions its clients have used.
+    pub uses: Vec<UseSnapshot>,
     /// Clients that have not finished their login.
     pub clients_in_login: u32,
     /// Logins that failed before a pool was known.
@@ -59,6 +61,8 @@ pub struct PoolSnapshot {
     pub maxwait: Duration,
     /// Size limit in force, of all shares together; 0 for none.
     pub pool_size: u32,
+    /// Clients that keep their servers, by [`PIN_REASONS`].
+    pub pinned: [u32; PIN_REASONS.len()],
     /// Paused by an operator.
     pub paused: bool,
     /// What was counted.
@@ -113,4 +117,46 @@ pub struct ConnSnapshot {
     pub application_name: String,
     /// Tracked prepared statements.
     pub prepared_statements: usize,
+    /// Why it keeps its server, if it does.
+    pub pin: Option<PinSnapshot>,
+}
+
+/// Why a client keeps its server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PinSnapshot {
+    /// Words of [`PIN_REASONS`] with commas between them.
+    pub reasons: String,
+    /// Since when.
+    pub since: SystemTime,
+    /// For how long.
+    pub age: Duration,
+    /// Process of the server.
+    pub backend_pid: i32,
+    /// The statement that brought it about, without its literals.
+    pub text: String,
+}
+
+/// How often the clients of one user and application have used a feature of the session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UseSnapshot {
+    /// Database name as clients know it.
+    pub database: String,
+    /// Login name; `other` for all beyond those that are told apart.
+    pub user: String,
+    /// `application_name` in force; likewise.
+    pub application_name: String,
+    /// The feature.
+    pub feature: &'static str,
+    /// The parameter, if it is about one.
+    pub name: String,
+    /// What becomes of it in the present mode.
+    pub outcome: &'static str,
+    /// How often.
+    pub count: u64,
+    /// When for the first time.
+    pub first: SystemTime,
+    /// When for the last time.
+    pub last: SystemTime,
+    /// A text that used it, without its literals.
+    pub sample: String,
 }

@@ -41,6 +41,8 @@ impl SqlState {
     pub const DUPLICATE_PSTATEMENT: Self = Self(*b"42P05");
     /// 53300: no connection is free.
     pub const TOO_MANY_CONNECTIONS: Self = Self(*b"53300");
+    /// 53400: a limit of the configuration is reached.
+    pub const CONFIGURATION_LIMIT_EXCEEDED: Self = Self(*b"53400");
     /// 54000: a named limit of the pooler is reached.
     pub const PROGRAM_LIMIT_EXCEEDED: Self = Self(*b"54000");
     /// 55000: not now.

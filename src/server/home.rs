@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use super::cancel::CancelTarget;
 use super::conn::{Alarms, ServerConn, ServerEntry};
 use super::open::{Opened, ServerPlan};
+use super::pins::PinBook;
+use super::uses::UseBook;
 use super::welcome::Welcome;
 use crate::auth::ScramKeys;
 use crate::config::Secret;
@@ -105,6 +107,10 @@ pub struct Home {
     pub names: Rc<TrackedNames>,
     /// Servers of this pool, as the console shows them.
     pub servers: RefCell<HashMap<u64, Rc<ServerEntry>>>,
+    /// Clients that keep their servers.
+    pub pins: PinBook,
+    /// Which features of sessions clients have used.
+    pub uses: RefCell<UseBook>,
     /// Cancel requests on their way.
     pub cancels: Cell<u32>,
     /// What clients of this pool proved at their login, for servers that ask for it.
@@ -162,6 +168,7 @@ impl Home {
             facts: Some(facts),
             catalog: &mut self.catalog.borrow_mut(),
             names: &self.names,
+            pins: &self.pins.room,
             to_server: &mut Outbox::default(),
             to_client: &mut Outbox::default(),
         };

@@ -5,7 +5,7 @@
 //!
 //! Reading order: `open` (from a plan to a connection that is ready), `encrypt` (TLS or not), `wire` (messages of a
 //! server that is not logged in), `cancel`, `error`; then `conn` (what the pool lends), `home` and `welcome` (what one
-//! pool shares), `wind_down` (servers without a client), `moving` (servers between two workers).
+//! pool shares, `pins` and `uses` among it), `wind_down` (servers without a client), `moving` (servers between two workers).
 
 mod cancel;
 #[cfg(test)]
@@ -18,6 +18,7 @@ mod home;
 mod home_tests;
 mod moving;
 mod open;
+mod pins;
 #[cfg(test)]
 pub(crate) mod test_home;
 #[cfg(test)]
@@ -26,6 +27,7 @@ pub(crate) mod test_net;
 pub(crate) mod test_pool;
 #[cfg(test)]
 mod tests;
+mod uses;
 mod welcome;
 mod wind_down;
 #[cfg(test)]
@@ -38,5 +40,7 @@ pub use error::{OpenCause, OpenError, OpenKind};
 pub use home::{Home, HomeSettings, ProvenSecrets, Startups};
 pub use moving::{Stays, Traveller};
 pub use open::{Opened, ServerKey, ServerPlan, open};
+pub use pins::{Pin, PinBook, PinBounds};
+pub use uses::UseBook;
 pub use welcome::Welcome;
 pub use wind_down::{Left, cancel_server, give_back, retire, try_startup, wind_down};

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::conn::ServerConn;
 use super::home::{Home, HomeSettings};
 use super::open::{Opened, ServerKey, ServerPlan};
+use super::pins::PinBook;
 use super::test_net::read_some;
 use super::tests::{listen, plan};
 use super::wind_down::retire;
@@ -70,6 +71,8 @@ impl Bench {
             settings: RefCell::new(Rc::new(settings(reset_query))),
             names: Rc::new(TrackedNames::new(&[])),
             servers: RefCell::new(HashMap::new()),
+            pins: PinBook::default(),
+            uses: RefCell::default(),
             cancels: Cell::new(0),
             proven: RefCell::default(),
             alarms: Arc::default(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::test_net::{soon, tcp_pair};
-use super::{Home, HomeSettings, Opened};
+use super::{Home, HomeSettings, Opened, PinBook};
 use crate::config::{PoolMode, SessionState, SslMode};
 use crate::net::{Stream, clock};
 use crate::pool::{Lease, Pool, PoolKey, PoolLimits, ServerId};
@@ -30,18 +30,8 @@ pub(crate) fn settings(mode: PoolMode, reset: Option<&str>) -> Rc<HomeSettings> 
 
 /// A pool without servers.
 pub(crate) fn home(mode: PoolMode, reset: Option<&str>) -> Rc<Home> {
-    let limits = PoolLimits {
-        size: 1,
-        min: 0,
-        reserve: 0,
-        reserve_timeout: None,
-        lifetime: None,
-        idle_timeout: None,
-        wait_timeout: None,
-        login_retry: Duration::from_secs(1),
-    };
     Rc::new(Home {
-        pool: Pool::new(PoolKey::new("shop", "web"), limits, 1),
+        pool: Pool::new(PoolKey::new("shop", "web"), limits(), 1),
         catalog: RefCell::default(),
         counters: RefCell::default(),
         welcome: RefCell::default(),
@@ -51,10 +41,26 @@ pub(crate) fn home(mode: PoolMode, reset: Option<&str>) -> Rc<Home> {
         settings: RefCell::new(settings(mode, reset)),
         names: Rc::new(TrackedNames::new(&[])),
         servers: RefCell::new(HashMap::new()),
+        pins: PinBook::default(),
+        uses: RefCell::default(),
         cancels: Cell::new(0),
         proven: RefCell::default(),
         alarms: Arc::default(),
     })
+}
+
+/// One server, and no other limit.
+pub(crate) const fn limits() -> PoolLimits {
+    PoolLimits {
+        size: 1,
+        min: 0,
+        reserve: 0,
+        reserve_timeout: None,
+        lifetime: None,
+        idle_timeout: None,
+        wait_timeout: None,
+        login_retry: Duration::from_secs(1),
+    }
 }
 
 /// Gives the pool its server, which reported these parameters, and takes it out; the second is its other end.

@@ -28,6 +28,7 @@ async fn asked(bench: &Bench, lease: &mut Lease<ServerConn>, queries: &[&str]) -
             facts: Some(&mut lease.facts),
             catalog: &mut Catalog::default(),
             names: &bench.home.names,
+            pins: &bench.home.pins.room,
             to_server: &mut to_server,
             to_client: &mut Outbox::default(),
         };

@@ -25,12 +25,15 @@ impl Session {
         digest: &Digest,
     ) -> Act {
         if self.tracks_statements()
+            && self.reads_texts()
             && let Some(prepared) = &digest.prepared
             && let Some(act) = self.query_by_name(turn, header, text, prepared)
         {
             return act;
         }
-        self.note(digest);
+        if let Err(refusal) = self.admit(turn, digest, text) {
+            return self.refuse_query(turn, refusal);
+        }
         self.send_query(turn);
         Act::Pass
     }
@@ -59,6 +62,11 @@ impl Session {
         if let Some(act) = self.prepare_apart(turn, &statement) {
             return Some(act);
         }
+        if prepared.verb != Verb::Deallocate
+            && let Err(refusal) = self.note_statement(turn, &statement)
+        {
+            return Some(self.refuse_query(turn, refusal));
+        }
         if prepared.verb == Verb::Deallocate {
             if let Some(facts) = turn.facts.as_deref_mut() {
                 facts.statements.send_close(statement.id(), self.segment);
@@ -70,8 +78,6 @@ impl Session {
         self.send_query(turn);
         if prepared.verb == Verb::Deallocate {
             self.inflight.retell_last(Why::ClientDeallocate(statement.id()));
-        } else {
-            self.note_statement(&statement);
         }
         Some(Act::Rewritten { front: header.wire_len })
     }

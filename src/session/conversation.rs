@@ -18,13 +18,15 @@ use super::names::ClientStatements;
 use super::outbox::Outbox;
 use super::owed::{Kind, Owed};
 use super::params::{ParamSet, TrackedNames};
+use super::pins::{PinRoom, Pins};
 use super::quiescent::Quiescent;
 use super::settings::Settings;
 use super::statements::ServerStatements;
 use super::survey::Survey;
 use super::tally::Tally;
-use super::tracking::{Pins, Traces};
+use super::tracking::Traces;
 use super::unnamed::Unnamed;
+use super::uses::Use;
 use super::wishes::{Restore, Wishes};
 
 /// What is true of one backend beyond a lease.
@@ -65,6 +67,8 @@ pub struct Turn<'a> {
     pub catalog: &'a mut Catalog,
     /// Names of the followed parameters.
     pub names: &'a TrackedNames,
+    /// How many clients of the pool may keep their servers.
+    pub pins: &'a PinRoom,
     /// What goes to the server.
     pub to_server: &'a mut Outbox,
     /// What goes to the client.
@@ -157,6 +161,8 @@ pub struct Session {
     /// Counts what Sync, Query and FunctionCall separate.
     pub(super) segment: u64,
     pub(super) tally: Tally,
+    /// Features of the session it has used since somebody asked.
+    pub(super) uses: Vec<Use>,
     pub(super) request_since: Option<Instant>,
     pub(super) xact_since: Option<Instant>,
 }
@@ -184,6 +190,7 @@ impl Session {
             answer: Answer::default(),
             segment: 0,
             tally: Tally::default(),
+            uses: Vec::new(),
             request_since: None,
             xact_since: None,
         }

@@ -113,9 +113,7 @@ impl Session {
             return wait_for_names(body, "statement name too long");
         };
         self.begin_request(turn);
-        if self.reads_texts() {
-            self.note_unread();
-        }
+        self.note_unread();
         if end == 0 {
             let id = turn.catalog.next_id();
             self.unnamed.send_parse(id, None, self.segment);
@@ -155,7 +153,9 @@ impl Session {
             if let Some(act) = self.ready_unnamed(turn) {
                 return act;
             }
-            self.note_unnamed_again();
+            if let Err(refusal) = self.note_unnamed_again(turn) {
+                return self.refuse(turn, refusal);
+            }
             return self.plain_extended(turn, b'B', header, rest);
         }
         if self.is_prepared_by_sql(view.statement) {
@@ -167,7 +167,9 @@ impl Session {
             Err(act) => return act,
         };
         self.may_heal(view.statement);
-        self.note_statement(&statement);
+        if let Err(refusal) = self.note_statement(turn, &statement) {
+            return self.refuse(turn, refusal);
+        }
         self.evict(turn);
         self.tally.binds += 1;
         self.send(Kind::Bind, Why::Named(statement.id()));

@@ -116,9 +116,7 @@ impl Session {
             _ if !linked => Act::Stop(Halt::NeedServer),
             b'Q' => self.query(turn, header, rest),
             b'F' => {
-                if self.reads_texts() {
-                    self.note_unread(); // a function is as good as its caller's word
-                }
+                self.note_unread(); // a function is as good as its caller's word
                 self.begin_request(turn);
                 self.send(Kind::FunctionCall, Why::Client);
                 self.segment += 1;
@@ -140,7 +138,10 @@ impl Session {
         rest: &[u8],
     ) -> Act {
         let kind = match tag {
-            b'P' => Kind::Parse,
+            b'P' => {
+                self.observe_parse(header, rest);
+                Kind::Parse
+            }
             b'B' => Kind::Bind,
             b'C' => Kind::Close,
             b'E' => Kind::Execute,
@@ -239,17 +240,16 @@ impl Session {
     }
 
     fn query(&mut self, turn: &mut Turn<'_>, header: FrameHeader, rest: &[u8]) -> Act {
-        if self.reads_texts() {
-            match whole_body(header, rest) {
-                Some(body) => {
-                    let text = body.strip_suffix(b"\0").unwrap_or(body);
-                    if let Some(digest) = sql::digest(text, self.reading()) {
-                        return self.query_with_traces(turn, header, text, &digest);
-                    }
+        match whole_body(header, rest) {
+            Some(body) => {
+                let text = body.strip_suffix(b"\0").unwrap_or(body);
+                if let Some(digest) = sql::digest(text, self.reading()) {
+                    return self.query_with_traces(turn, header, text, &digest);
                 }
-                None if header.wire_len <= MAX_HELD_QUERY => return Act::NeedBytes,
-                None => self.note_unread(),
             }
+            None if !self.reads_texts() => {} // nothing hangs on it
+            None if header.wire_len <= MAX_HELD_QUERY => return Act::NeedBytes,
+            None => self.note_unread(),
         }
         self.send_query(turn);
         Act::Pass

@@ -118,6 +118,7 @@ impl Session {
                 facts: turn.facts.as_deref_mut(),
                 catalog: turn.catalog,
                 names: turn.names,
+                pins: turn.pins,
                 to_server: &mut to_server,
                 to_client: turn.to_client,
             },

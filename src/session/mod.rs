@@ -4,6 +4,7 @@
 //! Read `conversation` first, then the two directions `from_client` and `from_server`, then `inflight`, on which
 //! all of it rests.
 
+mod admission;
 mod answer;
 mod by_sql;
 mod catalog;
@@ -21,6 +22,7 @@ mod outbox;
 mod owed;
 mod packed;
 mod params;
+mod pins;
 mod quiescent;
 mod records;
 mod rested;
@@ -34,6 +36,7 @@ mod tests;
 mod tracking;
 mod trial;
 mod unnamed;
+mod uses;
 mod wishes;
 
 pub use catalog::{Catalog, Statement};
@@ -46,12 +49,13 @@ pub use outbox::Outbox;
 pub use owed::{CopyState, Kind, Owed, Why};
 pub use packed::{PackedClient, PackedFacts};
 pub use params::{ParamSet, TrackedNames};
+pub use pins::{PinRoom, Pins};
 pub use quiescent::Quiescent;
 pub use rested::Rested;
 pub use settings::Settings;
 pub use statements::{Lookup, ServerStatements};
 pub use survey::PinReasons;
 pub use tally::Tally;
-pub use tracking::Pins;
 pub use unnamed::{Spare, Unnamed};
+pub use uses::{Feature, Use};
 pub use wishes::{Startup, Wished};

@@ -1,12 +1,12 @@
 //! What a client's texts may do to its session is noted when they are about to run.
 
-use super::catalog::{Statement, text_of};
 use super::conversation::Session;
 use super::settings::MAX_SETTINGS;
 use super::sql::{self, Digest, Features};
 use super::survey::{PinReasons, Survey};
+use super::tracking::MAY_PIN;
 use super::wishes::Restore;
-use crate::config::PoolMode;
+use crate::config::{PoolMode, SessionState};
 use crate::proto::TxStatus;
 
 /// What touches settings for longer than a transaction: names in a text count only beside one of these.
@@ -19,7 +19,7 @@ const SETS: Features = Features::SET
 
 impl Session {
     /// Notes what a text that is about to run may do.
-    pub(super) fn note(&mut self, digest: &Digest) {
+    pub(super) fn note(&mut self, digest: &Digest, text: &[u8]) {
         self.note_resets(digest);
         if self.rules.mode == PoolMode::Session {
             return; // the server stays, and what is left in the end is reset
@@ -27,7 +27,8 @@ impl Session {
         let pinned = self.pinned_for();
         let mut features = digest.features;
         if features.intersects(Features::LOAD) {
-            self.pin(PinReasons::LIBRARY);
+            let cause = sql::sample(text, self.reading());
+            self.pin(PinReasons::LIBRARY, Some(cause.into()));
         }
         if features.intersects(Features::EXECUTE) && pinned.intersects(PinReasons::PREPARED) {
             features |= Features::OPAQUE; // what a statement does was read when it was prepared, and it may do it again
@@ -37,9 +38,14 @@ impl Session {
             return;
         }
         let doubtful = self.tx != TxStatus::Idle;
+        let blamed = self.rules.session_state == SessionState::Pin || features.intersects(MAY_PIN);
+        let unblamed = self.traces.as_ref().is_none_or(|traces| traces.cause.is_none());
+        let cause =
+            (blamed && unblamed && self.pins.is_none()).then(|| sql::sample(text, self.reading()).into());
         let traces = self.traces.get_or_insert_default();
         traces.features |= features;
         traces.doubtful |= doubtful;
+        traces.cause = traces.cause.take().or(cause);
         for name in names {
             if !traces.names.contains(name) {
                 traces.names.push(name.clone());
@@ -49,52 +55,6 @@ impl Session {
             traces.names.clear();
             traces.features |= Features::UNJUDGED_SETTINGS;
         }
-    }
-
-    /// Notes what a prepared statement may do that is about to run.
-    pub(super) fn note_statement(&mut self, statement: &Statement) {
-        if !self.reads_texts() {
-            return;
-        }
-        if statement.is_private() {
-            return self.note_unread();
-        }
-        let reading = self.reading();
-        if reading.standard_strings && reading.ascii_safe {
-            if let Some(digest) = statement.digest() {
-                self.note(digest);
-            }
-        } else if let Some(digest) = sql::digest(text_of(statement.rest()), reading) {
-            self.note(&digest);
-        }
-    }
-
-    /// Notes what the unnamed statement may do that is about to be parsed.
-    pub(super) fn note_unnamed(&mut self, rest: &[u8]) {
-        if self.reads_texts() {
-            let digest = sql::digest(text_of(rest), self.reading());
-            self.unnamed_leaves_traces = digest.is_some();
-            if let Some(digest) = digest {
-                self.note(&digest);
-            }
-        }
-    }
-
-    /// The unnamed statement is about to run, perhaps long after it was parsed.
-    pub(super) fn note_unnamed_again(&mut self) {
-        if self.unnamed_leaves_traces && self.reads_texts() {
-            let digest = self.unnamed.text().map(|rest| sql::digest(text_of(rest), self.reading()));
-            match digest {
-                Some(Some(digest)) => self.note(&digest),
-                Some(None) => self.unnamed_leaves_traces = false,
-                None => self.note_unread(),
-            }
-        }
-    }
-
-    /// A text that cannot be looked at as a whole.
-    pub(super) fn note_unread(&mut self) {
-        self.note(&Digest { features: Features::UNJUDGED, ..Digest::default() });
     }
 
     /// RESET goes back to the server's defaults; the client's are those of its startup packet.

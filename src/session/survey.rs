@@ -6,10 +6,11 @@
 use super::answer::Row;
 use super::settings::{Pair, ROLE, SESSION_AUTHORIZATION, Settings};
 use super::sql::Features;
+use crate::metrics::PIN_REASONS;
 
 /// Why a client keeps its server: what it has there, and only there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct PinReasons(u8);
+pub struct PinReasons(u16);
 
 impl PinReasons {
     /// Temporary tables, functions or types.
@@ -29,19 +30,25 @@ impl PinReasons {
     /// Settings, where the policy is to keep the server for them.
     pub const SETTINGS: Self = Self(1 << 7);
 
+    /// A statement too large to keep a copy of.
+    pub const LARGE_STATEMENT: Self = Self(1 << 8);
+    /// Nothing yet: a statement that will bring a reason about has been let through.
+    pub const INTENDED: Self = Self(1 << 15);
+
     /// All that can be asked for.
     const ASKABLE: Self =
         Self(Self::TEMPORARY.0 | Self::CURSOR.0 | Self::ADVISORY_LOCK.0 | Self::LISTEN.0 | Self::PREPARED.0);
 
-    const WORDS: [(Self, &'static str); 8] = [
-        (Self::TEMPORARY, "temp"),
-        (Self::CURSOR, "hold_cursor"),
-        (Self::ADVISORY_LOCK, "advisory_lock"),
-        (Self::LISTEN, "listen"),
-        (Self::PREPARED, "prepare"),
-        (Self::LIBRARY, "load"),
-        (Self::UNKNOWN, "unknown"),
-        (Self::SETTINGS, "set"),
+    const WORDS: [(Self, &'static str); PIN_REASONS.len()] = [
+        (Self::TEMPORARY, PIN_REASONS[0]),
+        (Self::CURSOR, PIN_REASONS[1]),
+        (Self::ADVISORY_LOCK, PIN_REASONS[2]),
+        (Self::LISTEN, PIN_REASONS[3]),
+        (Self::PREPARED, PIN_REASONS[4]),
+        (Self::LIBRARY, PIN_REASONS[5]),
+        (Self::UNKNOWN, PIN_REASONS[6]),
+        (Self::SETTINGS, PIN_REASONS[7]),
+        (Self::LARGE_STATEMENT, PIN_REASONS[8]),
     ];
 
     /// Whether there is none.
@@ -71,9 +78,9 @@ impl PinReasons {
         Self::WORDS.into_iter().filter(move |(reason, _)| self.intersects(*reason)).map(|(_, word)| word)
     }
 
-    /// Every word there is.
-    pub fn all_words() -> impl Iterator<Item = &'static str> {
-        Self(u8::MAX).words()
+    /// Whether each word of [`PIN_REASONS`] is among them.
+    pub fn flags(self) -> [bool; PIN_REASONS.len()] {
+        Self::WORDS.map(|(reason, _)| self.intersects(reason))
     }
 }
 

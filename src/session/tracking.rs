@@ -22,7 +22,20 @@ pub(super) struct Traces {
     pub(super) names: Vec<Box<[u8]>>,
     /// In a block, or beside an error: whether it holds is certain only in the end.
     pub(super) doubtful: bool,
+    /// A statement was let through that will need the server to stay with the client.
+    pub(super) claims_server: bool,
+    /// What to blame if it has to: a statement, without its literals.
+    pub(super) cause: Option<Rc<str>>,
 }
+
+/// What may make a server stay with the client, beyond settings.
+pub(super) const MAY_PIN: Features = Features::TEMP
+    .with(Features::DECLARE_HOLD)
+    .with(Features::ADVISORY_LOCK)
+    .with(Features::LISTEN)
+    .with(Features::PREPARE)
+    .with(Features::OPAQUE)
+    .with(Features::UNJUDGED);
 
 /// How the texts of most clients are to be read.
 pub(super) const USUAL_READING: Reading = Reading { standard_strings: true, ascii_safe: true };
@@ -32,15 +45,6 @@ pub(super) const USUAL_READING: Reading = Reading { standard_strings: true, asci
 fn is_ascii_safe(encoding: &[u8]) -> bool {
     const UNSAFE: [&[u8]; 7] = [b"SJIS", b"BIG5", b"GBK", b"UHC", b"GB18030", b"JOHAB", b"SHIFT_JIS_2004"];
     !UNSAFE.iter().any(|name| encoding.eq_ignore_ascii_case(name))
-}
-
-/// What keeps a client on its server.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Pins {
-    /// Why.
-    pub reasons: PinReasons,
-    /// Statements made with PREPARE.
-    pub(super) prepared: Vec<Box<[u8]>>,
 }
 
 /// The statement that gives settings values, name and value bound (S34); `None` gives one its default.
@@ -91,28 +95,14 @@ impl Session {
         bytes
     }
 
-    /// Why only the linked server can serve this client, as far as session state goes.
-    pub fn pinned_for(&self) -> PinReasons {
-        self.pins.as_ref().map(|pins| pins.reasons).unwrap_or_default()
-    }
-
-    pub(super) fn pin(&mut self, reasons: PinReasons) {
-        let pins = self.pins.get_or_insert_default();
-        pins.reasons = pins.reasons.with(reasons);
-    }
-
-    /// Whether a name belongs to a statement the client has made with PREPARE on its server.
-    pub(super) fn is_prepared_by_sql(&self, name: &[u8]) -> bool {
-        self.pins.as_ref().is_some_and(|pins| pins.prepared.iter().any(|known| **known == *name))
-    }
-
-    /// Whether the linked server is at rest and has to be asked before anything else becomes of it.
+    /// Whether the linked server is at rest and has to be asked before anything else becomes of it, or the client told.
     pub fn wants_survey(&self, unsent: usize, unread: usize) -> bool {
-        self.traces.is_some() && self.is_at_rest(unsent, unread)
+        (self.traces.is_some() || self.owes_pin_notice()) && self.is_at_rest(unsent, unread)
     }
 
     /// Asks the server what has come of what was noted (own messages at rest, R51).
     pub fn ask_survey(&mut self, turn: &mut Turn<'_>) {
+        self.give_pin_notice(turn);
         let Some(traces) = &self.traces else { return };
         let mut survey = Survey::of(traces.features, &traces.names, traces.doubtful, self.pinned_for());
         survey.ask_for_unlisted(&self.wishes.settings());
@@ -159,9 +149,9 @@ impl Session {
 
     /// The answer has come.
     pub(super) fn settle_survey(&mut self, survey: &Survey, turn: &mut Turn<'_>) {
-        self.traces = None;
+        let cause = self.traces.take().and_then(|traces| traces.cause);
         let Ok(rows) = std::mem::take(&mut self.answer).into_rows() else {
-            return self.pin(PinReasons::UNKNOWN);
+            return self.pin(PinReasons::UNKNOWN, cause);
         };
         let findings = Findings::of(rows);
         let Some(facts) = turn.facts.as_deref_mut() else { return };
@@ -174,11 +164,13 @@ impl Session {
         if self.rules.session_state == SessionState::Clean && !findings.reasons.is_empty() {
             self.clean(&findings, turn);
         }
-        let prepared = match self.pins.take() {
-            Some(pins) if !survey.reasons.intersects(PinReasons::PREPARED) => pins.prepared,
+        let prepared = match self.pins.as_mut() {
+            Some(pins) if !survey.reasons.intersects(PinReasons::PREPARED) => {
+                std::mem::take(&mut pins.prepared)
+            }
             Some(_) | None => findings.prepared,
         };
-        self.pins = (!reasons.is_empty()).then(|| Box::new(Pins { reasons, prepared }));
+        self.hold(reasons, prepared, cause);
     }
 
     /// Ends what was found, by the policy: it was for one transaction.

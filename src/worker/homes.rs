@@ -9,12 +9,12 @@ use std::time::Instant;
 use super::state::Worker;
 use crate::auth::{ServerCredentials, ServerSecret, StoredSecret};
 use crate::client::EndOrder;
-use crate::config::{Config, Database, PoolMode, PoolSplit, User};
+use crate::config::{Config, Database, PinOverflow, PoolMode, PoolSplit, User};
 use crate::metrics::ErrorClass;
 use crate::net::Target;
 use crate::pool::{Pool, PoolEnd, PoolKey, PoolLimits};
 use crate::proto::{PgError, SqlState};
-use crate::server::{Home, HomeSettings, ProvenSecrets, ServerPlan};
+use crate::server::{Home, HomeSettings, PinBook, PinBounds, ProvenSecrets, ServerPlan};
 use crate::session::{Catalog, Rules};
 
 impl Worker {
@@ -40,6 +40,8 @@ impl Worker {
             settings: RefCell::new(Rc::new(settings_of(&config, entry, server_user))),
             names: Rc::clone(&self.names),
             servers: RefCell::new(HashMap::new()),
+            pins: PinBook::default(),
+            uses: RefCell::default(),
             cancels: Cell::new(0),
             proven: RefCell::default(),
             alarms: Arc::clone(&self.alarms),
@@ -49,6 +51,7 @@ impl Worker {
         } else if self.is_split(home.pool.key(), entry) {
             home.pool.divide();
         }
+        bound_pins(&home, &config, entry);
         home.pool.set_keep_minimum(entry.user.is_some());
         if self.paused.borrow().holds(database) {
             home.pool.pause();
@@ -122,6 +125,7 @@ impl Worker {
             home.plan.replace(new);
             home.settings.replace(Rc::new(settings_of(config, entry, &key.user)));
             home.pool.set_limits(limits_of(config, entry, &key.user), now);
+            bound_pins(&home, config, entry);
             if moved {
                 home.welcome.replace(None);
                 home.pool.mark_all_for_closing(now);
@@ -183,6 +187,16 @@ pub(super) fn limits_of(config: &Config, entry: &Database, user: &str) -> PoolLi
         wait_timeout: config.pacing.query_wait_timeout,
         login_retry: config.pacing.server_login_retry,
     }
+}
+
+/// Puts the bound of a pool's pinned clients in force; its limits must be.
+fn bound_pins(home: &Home, config: &Config, entry: &Database) {
+    let defaults = &config.defaults;
+    let bounds = PinBounds {
+        ratio: entry.max_pinned_ratio.unwrap_or(defaults.max_pinned_ratio),
+        may_use_reserve: defaults.pin_overflow == PinOverflow::Reserve,
+    };
+    home.pins.room.set_rules(bounds.most(&home.pool.limits()), defaults.pin_notice);
 }
 
 fn settings_of(config: &Config, entry: &Database, user: &str) -> HomeSettings {

@@ -50,6 +50,7 @@ impl Drop for Registered {
         self.worker.clients.borrow_mut().remove(&self.entry.key.0);
         self.worker.aliases.forget(self.entry.key);
         self.worker.tell_whereabouts(self.entry.key.0, false);
+        self.entry.unpin();
     }
 }
 
@@ -314,6 +315,7 @@ impl Worker {
         let mut welcome = authenticated.accepted;
         put_welcome(&mut welcome, &home, &params, (process_id, &secret));
         home.counters.borrow_mut().logins += 1;
+        home.note_startup(&entry.user, &authenticated.parameters, clock::now());
         let log = home.settings();
         if log.log_connections {
             let tls = entry.tls.map_or_else(|| "no".to_owned(), |tls| tls.to_string());

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::state::Worker;
 use crate::client::{ClientEntry, ClientState};
-use crate::metrics::{ConnKind, ConnSnapshot, PoolSnapshot, WorkerSnapshot};
+use crate::metrics::{ConnKind, ConnSnapshot, PinSnapshot, PoolSnapshot, WorkerSnapshot};
 use crate::net::{Endpoint, clock};
 use crate::server::{Home, ServerEntry, open_for};
 use crate::session::TrackedNames;
@@ -23,6 +23,7 @@ impl Worker {
                 .collect(),
             clients: clients.values().map(|client| client_row(client, listen_port, now)).collect(),
             servers: homes.iter().flat_map(|home| server_rows(home, now)).collect(),
+            uses: homes.iter().flat_map(|home| home.uses()).collect(),
             clients_in_login: self.door.logins(),
             failed_logins: self.failed_logins.get(),
             consoles_used: self.consoles_used.get(),
@@ -59,6 +60,7 @@ fn pool_row<'a>(home: &Home, clients: impl Iterator<Item = &'a ClientEntry>, now
         sv_login: counts.connecting,
         maxwait: open_for(counts.oldest_wait, now),
         pool_size: home.pool.limits().size,
+        pinned: home.pins.counts(),
         paused: home.pool.is_paused(),
         counters: *home.counters.borrow(),
     }
@@ -89,7 +91,19 @@ fn client_row(client: &ClientEntry, listen_port: u16, now: Instant) -> ConnSnaps
         tls: client.tls.map(|tls| tls.to_string()).unwrap_or_default(),
         application_name: application_name(client),
         prepared_statements: client.statements.get() as usize,
+        pin: pin_of(client, now),
     }
+}
+
+fn pin_of(client: &ClientEntry, now: Instant) -> Option<PinSnapshot> {
+    let pin = client.home.as_ref()?.pins.of(client.id)?;
+    Some(PinSnapshot {
+        reasons: pin.reasons.to_string(),
+        since: clock::wall_of(pin.since, now),
+        age: now.saturating_duration_since(pin.since),
+        backend_pid: client.server.get().map_or(0, |server| server.backend_pid),
+        text: pin.text.to_string(),
+    })
 }
 
 fn application_name(client: &ClientEntry) -> String {
@@ -119,6 +133,7 @@ fn server_rows(home: &Home, now: Instant) -> Vec<ConnSnapshot> {
         tls: server.tls.clone(),
         application_name: server.application_name.borrow().clone(),
         prepared_statements: server.statements.get(),
+        pin: None,
     };
     servers.values().map(|server| row(server)).collect()
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use pooler::config::{PoolMode, SessionState};
 use pooler::pool::{Pool, PoolKey, PoolLimits, Pooled, ServerId};
 use pooler::session::{
-    Catalog, Halt, Outbox, ParamSet, Quiescent, Rules, ServerFacts, Session, TrackedNames, Turn,
+    Catalog, Halt, Outbox, ParamSet, PinRoom, Quiescent, Rules, ServerFacts, Session, TrackedNames, Turn,
 };
 
 /// What an outbox keeps of its capacity from turn to turn, as in the relay.
@@ -28,6 +28,7 @@ pub struct Rig {
     session: Session,
     catalog: Catalog,
     names: TrackedNames,
+    pins: PinRoom,
     pool: Pool<Server>,
     to_client: Outbox,
     to_server: Outbox,
@@ -58,6 +59,7 @@ impl Rig {
             session: Session::new(rules, ParamSet::default()),
             catalog: Catalog::default(),
             names: TrackedNames::new(&[]),
+            pins: PinRoom::default(),
             pool,
             to_client: Outbox::default(),
             to_server: Outbox::default(),
@@ -98,8 +100,8 @@ impl Rig {
     /// Bytes from the client.
     fn on_client(&mut self, facts: Option<&mut ServerFacts>, input: &[u8]) -> (usize, Halt) {
         self.clear();
-        let Self { session, catalog, names, to_client, to_server, now, .. } = self;
-        let mut turn = Turn { now: *now, facts, catalog, names, to_server, to_client };
+        let Self { session, catalog, names, pins, to_client, to_server, now, .. } = self;
+        let mut turn = Turn { now: *now, facts, catalog, names, pins, to_server, to_client };
         let taken = session.on_client(&mut turn, input);
         (taken.consumed, taken.halt)
     }
@@ -107,8 +109,8 @@ impl Rig {
     /// Bytes from the server; how many of them the client gets.
     fn on_server(&mut self, facts: &mut ServerFacts, input: &[u8]) -> usize {
         self.clear();
-        let Self { session, catalog, names, to_client, to_server, now, .. } = self;
-        let mut turn = Turn { now: *now, facts: Some(facts), catalog, names, to_server, to_client };
+        let Self { session, catalog, names, pins, to_client, to_server, now, .. } = self;
+        let mut turn = Turn { now: *now, facts: Some(facts), catalog, names, pins, to_server, to_client };
         let taken = session.on_server(&mut turn, input);
         assert_eq!((taken.consumed, taken.halt), (input.len(), Halt::More));
         self.to_client.len()
@@ -116,8 +118,8 @@ impl Rig {
 
     fn link(&mut self, facts: &mut ServerFacts) {
         self.clear();
-        let Self { session, catalog, names, to_client, to_server, now, .. } = self;
-        session.link(&mut Turn { now: *now, facts: Some(facts), catalog, names, to_server, to_client });
+        let Self { session, catalog, names, pins, to_client, to_server, now, .. } = self;
+        session.link(&mut Turn { now: *now, facts: Some(facts), catalog, names, pins, to_server, to_client });
         assert!(self.to_server.is_empty(), "no parameter differs");
     }
 

@@ -38,7 +38,7 @@ impl PoolerConfig {
     }
 
     /// Transaction mode in front of a cluster: database and user [`APP`] with the cluster's password, trust towards
-    /// clients, the console open to `admin`, a pool of `size`.
+    /// clients, the console open to `admin`, a pool of `size`, any part of which may be pinned: pools here are tiny.
     pub fn for_cluster(cluster: &Cluster, size: u32) -> Self {
         Self::for_port(cluster.port(), size)
     }
@@ -51,6 +51,7 @@ impl PoolerConfig {
             .set("admin_users", "[\"admin\"]")
             .set("max_client_conn", "2000")
             .set("default_pool_size", size.to_string())
+            .set("max_pinned_ratio", "1")
             .table("users.admin", &[("password", quoted(PASSWORD))])
             .table(&format!("users.{APP}"), &[("password", quoted(PASSWORD))])
             .database(APP, port)

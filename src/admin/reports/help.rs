@@ -3,9 +3,10 @@
 use crate::proto::PgError;
 
 /// One line each, in PgBouncer's words. What is known only to be refused is not here.
-const LINES: [&str; 16] = [
+const LINES: [&str; 17] = [
     "SHOW HELP|CONFIG|DATABASES|POOLS|CLIENTS|SERVERS|USERS|VERSION",
     "SHOW PEERS|PEER_POOLS",
+    "SHOW PINS|COMPAT",
     "SHOW SOCKETS|ACTIVE_SOCKETS|LISTS|MEM|STATE",
     "SHOW DNS_HOSTS|DNS_ZONES",
     "SHOW STATS|STATS_TOTALS|STATS_AVERAGES|TOTALS",

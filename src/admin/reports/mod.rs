@@ -2,7 +2,7 @@
 //!
 //! Owns: PgBouncer 1.25's columns, their order and types, one file per report or small group. Does not know: who
 //! asks, sockets. Each report is a pure function; columns are exactly PgBouncer's, because programs read them by
-//! position and type.
+//! position and type; `sessions` has what only we show.
 
 mod absent;
 mod config;
@@ -11,6 +11,7 @@ mod databases;
 mod help;
 mod inventory;
 mod pools;
+mod sessions;
 mod stats;
 mod table;
 mod users;
@@ -45,6 +46,8 @@ pub fn answer(view: View, overview: &Overview, zone: &TimeZone) -> Result<Answer
         View::Sockets => connections::sockets(overview, zone),
         View::ActiveSockets => connections::active_sockets(overview, zone),
         View::Pools => pools::pools(overview),
+        View::Pins => sessions::pins(overview, zone),
+        View::Compat => sessions::compat(overview, zone),
         View::Databases => databases::databases(overview),
         View::Users => users::users(overview),
         View::Stats => stats::stats(overview),

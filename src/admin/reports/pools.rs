@@ -4,7 +4,7 @@ use super::super::CONSOLE;
 use super::super::request::Overview;
 use super::table::{Row, Table, int4, text};
 use crate::config::{CONSOLE_NAMES, PoolMode};
-use crate::metrics::{Counters, PoolName, PoolSnapshot, merge_pools};
+use crate::metrics::{Counters, PIN_REASONS, PoolName, PoolSnapshot, merge_pools};
 use crate::proto::Column;
 
 const COLUMNS: [Column; 17] = [
@@ -66,6 +66,7 @@ fn console_pool(overview: &Overview) -> PoolSnapshot {
         sv_login: 0,
         maxwait: std::time::Duration::ZERO,
         pool_size: 0,
+        pinned: [0; PIN_REASONS.len()],
         paused: false,
         counters: Counters::default(),
     }

@@ -73,6 +73,26 @@ fn clients() {
 }
 
 #[test]
+fn pins() {
+    golden(
+        View::Pins,
+        "id i, ptr t, database t, user t, application_name t, addr t, port i, server_pid i, link t, reasons t, \
+         since t, age i, query t",
+        &["3|0x3|shop|web|cart|10.0.0.5|38034|18495|0x4|temp,listen|2026-11-22 04:45:48 UTC|61|\
+           create temp table t as select ?"],
+    );
+}
+
+#[test]
+fn compat_adds_the_workers_up() {
+    golden(
+        View::Compat,
+        "database t, user t, application_name t, feature t, name t, outcome t, count q, first t, last t, query t",
+        &[&format!("shop|web|cart|set|work_mem|followed|5|{TIMES}|SET work_mem = ?")],
+    );
+}
+
+#[test]
 fn servers() {
     golden(
         View::Servers,
@@ -324,7 +344,7 @@ fn help_is_a_notice() {
             .starts_with("\n\tSHOW HELP|CONFIG|DATABASES|POOLS|CLIENTS|SERVERS|USERS|VERSION\n\tSHOW PEERS")
     );
     assert!(detail.ends_with("\n\tWAIT_CLOSE [<db>]"));
-    assert_eq!(detail.lines().count(), 17);
+    assert_eq!(detail.lines().count(), 18);
     assert!(!["SUSPEND", "FDS", "SET "].iter().any(|refused| detail.contains(refused)), "{detail}");
 }
 

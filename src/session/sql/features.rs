@@ -78,6 +78,9 @@ features! {
 
 impl Features {
     /// Nothing.
+    pub(crate) const NOTHING: Self = Self(0);
+
+    /// The same, by another name.
     #[cfg(test)]
     pub(crate) const NONE: Self = Self(0);
 
@@ -94,6 +97,12 @@ impl Features {
     /// Whether this set has nothing.
     pub(crate) const fn is_empty(self) -> bool {
         self.0 == 0
+    }
+
+    /// What this set and `other` have in common.
+    #[must_use]
+    pub(crate) const fn both(self, other: Self) -> Self {
+        Self(self.0 & other.0)
     }
 
     /// This set without `other`.

@@ -13,7 +13,6 @@ mod judge;
 mod lexer;
 mod name;
 mod plain;
-#[allow(dead_code)] // for reports to come
 mod sample;
 mod set;
 #[cfg(test)]
@@ -21,8 +20,7 @@ mod tests;
 mod verb;
 
 pub(crate) use features::Features;
-#[allow(unused_imports)] // likewise
-pub(crate) use sample::sample;
+pub(crate) use sample::{drops_at_commit, sample};
 
 use std::ops::Range;
 

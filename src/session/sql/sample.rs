@@ -16,15 +16,19 @@ pub(crate) fn sample(text: &[u8], reading: Reading) -> String {
     let mut out = String::new();
     let mut length = 0;
     let mut last_end = 0;
+    let mut place = Place::Start;
     loop {
         let token = lexer.next();
         if token.kind == Kind::End {
             return out;
         }
+        place = place.behind(&lexer, token);
         let gap = token.start > last_end && !out.is_empty();
         last_end = token.end;
         let room = MAX_SAMPLE - CUT.len() - length;
-        let shown = shown(&lexer, token, room);
+        let value =
+            place == Place::Value && matches!(token.kind, Kind::Word | Kind::Quoted | Kind::UnicodeName);
+        let shown = if value { "?".into() } else { shown(&lexer, token, room) };
         let more = usize::from(gap) + shown.chars().count();
         if more > room {
             out.push_str(CUT);
@@ -44,6 +48,48 @@ pub(crate) fn sample(text: &[u8], reading: Reading) -> String {
             return out;
         }
     }
+}
+
+/// Where in a statement a token stands, as far as SET goes: its values may be words, and are as good as literals.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Start,
+    Set,
+    /// Behind the sign, or TO, of a SET.
+    Sign,
+    Value,
+    Other,
+}
+
+impl Place {
+    /// The place of the token behind one in this place.
+    fn behind(self, lexer: &Lexer<'_>, token: Token) -> Self {
+        let is = |word: &[u8]| token.kind == Kind::Word && lexer.bytes(token).eq_ignore_ascii_case(word);
+        match self {
+            _ if token.kind == Kind::Mark(b';') => Self::Start,
+            Self::Start if is(b"set") => Self::Set,
+            Self::Set if token.kind == Kind::Mark(b'=') || is(b"to") => Self::Sign,
+            Self::Sign | Self::Value => Self::Value,
+            Self::Set => Self::Set,
+            Self::Start | Self::Other => Self::Other,
+        }
+    }
+}
+
+/// Whether a text says ON COMMIT DROP somewhere: what is temporary in it is, as a rule, over with its transaction.
+pub(crate) fn drops_at_commit(text: &[u8], reading: Reading) -> bool {
+    const WORDS: [&[u8]; 3] = [b"on", b"commit", b"drop"];
+    let mut lexer = Lexer::new(text, reading);
+    let mut seen = 0;
+    while let Some(word) = WORDS.get(seen) {
+        let token = lexer.next();
+        if matches!(token.kind, Kind::End | Kind::Broken) {
+            return false;
+        }
+        let is = |word: &[u8]| token.kind == Kind::Word && lexer.bytes(token).eq_ignore_ascii_case(word);
+        seen = if is(word) { seen + 1 } else { usize::from(is(b"on")) };
+    }
+    true
 }
 
 /// A token as shown: at least one character more than there is `room` for if it does not fit.

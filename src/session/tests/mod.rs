@@ -23,6 +23,7 @@ struct Talk {
     facts: ServerFacts,
     catalog: Catalog,
     names: TrackedNames,
+    pins: PinRoom,
     linked: bool,
     now: Instant,
 }
@@ -37,6 +38,7 @@ impl Talk {
             facts: ServerFacts::default(),
             catalog: Catalog::default(),
             names: TrackedNames::new(&[]),
+            pins: PinRoom::default(),
             linked: true,
             now: start(),
         }
@@ -53,6 +55,7 @@ impl Talk {
             facts: self.linked.then_some(&mut self.facts),
             catalog: &mut self.catalog,
             names: &self.names,
+            pins: &self.pins,
             to_server: &mut to_server,
             to_client: &mut to_client,
         };

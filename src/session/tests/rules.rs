@@ -213,6 +213,7 @@ fn parameters_that_differ_are_set_first_and_the_client_waits_for_it() {
         facts: Some(&mut talk.facts),
         catalog: &mut talk.catalog,
         names: &talk.names,
+        pins: &talk.pins,
         to_server: &mut to_server,
         to_client: &mut to_client,
     });

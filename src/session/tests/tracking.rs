@@ -34,6 +34,7 @@ impl Talk {
             facts: Some(&mut self.facts),
             catalog: &mut self.catalog,
             names: &self.names,
+            pins: &self.pins,
             to_server: &mut to_server,
             to_client: &mut to_client,
         };

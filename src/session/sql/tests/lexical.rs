@@ -90,6 +90,18 @@ fn names_fold_in_ascii_only() {
 }
 
 #[test]
+fn what_is_over_with_its_transaction_says_so_as_code() {
+    let drops = |text: &str| drops_at_commit(text.as_bytes(), USUAL);
+    assert!(drops("create temp table t (a int) ON /* x */ commit\nDrop"));
+    assert!(drops("create temp table t on on commit drop as select 1"));
+    for text in ["create temp table t (a int)", "create temp table t on commit delete rows", "drop t", ""] {
+        assert!(!drops(text), "{text}");
+    }
+    assert!(!drops("create temp table t as select 'on commit drop' -- on commit drop"));
+    assert!(!drops("create temp table t on commit \"drop\""));
+}
+
+#[test]
 fn a_sample_shows_no_literal_and_one_line() {
     let sample = |text: &str| sample(text.as_bytes(), USUAL);
     assert_eq!(
@@ -99,6 +111,8 @@ fn a_sample_shows_no_literal_and_one_line() {
     assert_eq!(sample("alter role r password $$secret$$"), "alter role r password ?");
     assert_eq!(sample("select E'sec\\'ret', 'unterminated secret"), "select ?, ?");
     assert_eq!(sample("select \"a\nb\""), "select \"a b\"");
+    assert_eq!(sample("SET my.token TO secret, \"s\"; select a = b"), "SET my.token TO ?, ?; select a = b");
+    assert_eq!(sample("update t set a = b"), "update t set a = b");
     assert_eq!(sample(""), "");
     let long = sample(&"select aé, ".repeat(1000));
     assert!(long.chars().count() <= sample::MAX_SAMPLE && long.ends_with("..."), "{long}");
