@@ -5,7 +5,8 @@
 //!
 //! Reading order: `open` (from a plan to a connection that is ready), `encrypt` (TLS or not), `wire` (messages of a
 //! server that is not logged in), `cancel`, `error`; then `conn` (what the pool lends), `home` (what one pool
-//! shares), `wind_down` (servers without a client).
+//! shares), `listener` and `listening` (its connection for
+//! LISTEN), `wind_down` (servers without a client).
 
 mod cancel;
 #[cfg(test)]
@@ -16,6 +17,8 @@ mod error;
 mod home;
 #[cfg(test)]
 mod home_tests;
+mod listener;
+mod listening;
 mod open;
 #[cfg(test)]
 pub(crate) mod test_home;
@@ -34,5 +37,6 @@ pub use cancel::{CancelError, CancelTarget, send_cancel};
 pub use conn::{Alarms, ServerConn, ServerEntry, open_for};
 pub use error::{OpenCause, OpenError, OpenKind};
 pub use home::{Home, HomeSettings, ProvenSecrets, Startups, Welcome};
+pub use listener::Listener;
 pub use open::{Opened, ServerKey, ServerPlan, open};
 pub use wind_down::{Left, cancel_server, give_back, retire, try_startup, wind_down};

@@ -7,7 +7,9 @@
 mod answer;
 mod by_sql;
 mod catalog;
+mod channels;
 mod conversation;
+mod ear;
 mod error;
 mod extended;
 mod from_client;
@@ -34,7 +36,9 @@ mod unnamed;
 mod wishes;
 
 pub use catalog::{Catalog, Statement};
+pub use channels::Errand;
 pub use conversation::{Halt, Rules, ServerFacts, Session, Taken, Turn};
+pub use ear::{Ear, MAX_CHANNELS, Name, Progress, channel_of};
 pub use error::SessionError;
 pub use inflight::{Fit, InFlight, Misfit};
 pub use leaving::Leave;

@@ -19,7 +19,7 @@ use crate::proto::{TxStatus, put_bound_statement, put_query_parts, put_sync};
 /// What a conversation has done to its session since its server was asked last.
 #[derive(Debug, Default)]
 pub(super) struct Traces {
-    features: Features,
+    pub(super) features: Features,
     names: Vec<Box<[u8]>>,
     /// In a block, or beside an error: whether it holds is certain only in the end.
     doubtful: bool,
@@ -85,6 +85,7 @@ impl Session {
         if self.rules.mode == PoolMode::Session {
             return; // the server stays, and what is left in the end is reset
         }
+        self.note_channels(digest);
         let pinned = self.pinned_for();
         let mut features = digest.features;
         if features.intersects(Features::LOAD) {
@@ -176,6 +177,7 @@ impl Session {
     /// A statement failed: what was noted may not hold.
     pub(super) fn note_error(&mut self) {
         self.restore = None;
+        self.channels.undone();
         if let Some(traces) = &mut self.traces {
             traces.doubtful = true;
         }
@@ -229,7 +231,7 @@ impl Session {
     }
 
     /// Notes bound statements of our own, and the Sync behind them.
-    fn owe_own(&mut self, statements: usize, why: Why) {
+    pub(super) fn owe_own(&mut self, statements: usize, why: Why) {
         for _ in 0..statements {
             self.owe_statement(&why);
         }
@@ -253,6 +255,7 @@ impl Session {
             return self.pin(PinReasons::UNKNOWN);
         };
         let findings = Findings::of(rows);
+        self.adopt_channels(&findings);
         let Some(facts) = turn.facts.as_deref_mut() else { return };
         let asked = survey.reasons.with(PinReasons::UNKNOWN);
         let mut reasons = self.pinned_for().without(asked).with(findings.reasons);

@@ -14,7 +14,7 @@ use crate::metrics::ErrorClass;
 use crate::net::Target;
 use crate::pool::{Pool, PoolEnd, PoolKey, PoolLimits};
 use crate::proto::{PgError, SqlState};
-use crate::server::{Home, HomeSettings, ProvenSecrets, ServerPlan};
+use crate::server::{Home, HomeSettings, Listener, ProvenSecrets, ServerPlan};
 use crate::session::Rules;
 
 impl Worker {
@@ -26,6 +26,7 @@ impl Worker {
         }
         let config = self.config();
         let entry = config.database(database)?;
+        let shared = Arc::clone(&self.shared);
         let seed = getrandom::u64().unwrap_or(1);
         let home = Rc::new(Home {
             pool: Pool::new(key.clone(), limits_of(&config, entry, server_user), seed),
@@ -40,6 +41,8 @@ impl Worker {
             servers: RefCell::new(HashMap::new()),
             cancels: Cell::new(0),
             proven: RefCell::default(),
+            listener: Listener::default(),
+            next_id: Box::new(move || shared.next_id()),
             alarms: Arc::clone(&self.alarms),
         });
         home.pool.set_keep_minimum(entry.user.is_some());
@@ -117,6 +120,7 @@ impl Worker {
             if moved {
                 home.welcome.replace(None);
                 home.pool.mark_all_for_closing(now);
+                home.listener.renew();
             }
         }
         self.make_standing_pools(now);
@@ -131,6 +135,7 @@ impl Worker {
         };
         self.end_clients(&order, |client| client.database() == &*key.database);
         home.pool.close(PoolEnd::Removed, now);
+        home.listener.nudge();
         self.homes.borrow_mut().remove(&key);
         self.leaving.borrow_mut().push(Rc::clone(home));
     }
