@@ -99,7 +99,6 @@ impl Listener {
         let progress = match (errand, listener.standing.get()) {
             _ if ear.is_deaf() => Progress::Done,
             (Errand::Register, Standing::Down) => Progress::Refused,
-            (Errand::Register, Standing::Up) if listener.books.borrow().is_served(key(ear)) => Progress::Done,
             (Errand::Register, _) | (Errand::Barrier, Standing::Up) => Progress::Waiting,
             (Errand::Barrier, _) => Progress::Done,
         };
@@ -253,7 +252,7 @@ impl Listener {
 
 impl Books {
     fn add(&mut self, ear: &Rc<Ear>) {
-        let channels = ear.channels();
+        let channels = ear.wanted();
         for name in &channels {
             let channel = self.channels.entry(name.clone()).or_default();
             channel.ears.insert(key(ear));

@@ -39,8 +39,6 @@ pub(super) struct Channels {
     certain: usize,
     /// NOTIFY in this transaction.
     notified: bool,
-    /// What it listened to before what it is being registered for.
-    before: Vec<Name>,
     /// The client waits for the end of its transaction.
     owes_ready: bool,
 }
@@ -169,18 +167,18 @@ impl Session {
             return self.forget_unlistened();
         }
         let ear = Rc::clone(self.channels.ear.get_or_insert_default());
-        self.channels.before = self.channels.remaining(ear.channels());
-        let mut wanted = self.channels.before.clone();
-        for name in &findings.channels {
-            if !wanted.contains(name) {
-                wanted.push(name.clone());
-            }
-        }
-        if wanted.len() > MAX_CHANNELS {
-            ear.want(std::mem::take(&mut self.channels.before));
+        let found = &findings.channels;
+        let (anew, mut kept): (Vec<_>, Vec<_>) =
+            ear.channels().into_iter().partition(|name| found.contains(name));
+        let joining: Vec<_> = found.iter().filter(|name| !anew.contains(name)).cloned().collect();
+        kept = self.channels.remaining(kept);
+        kept.extend(anew); // without a gap, although it may have been unlistened to meanwhile
+        let few = kept.len() + joining.len() <= MAX_CHANNELS;
+        ear.want(kept);
+        if !few {
             return;
         }
-        ear.want(wanted);
+        ear.join(joining);
         self.gate = Gate::Errand(Errand::Register);
     }
 
@@ -189,7 +187,6 @@ impl Session {
     pub fn errand_done(&mut self, turn: &mut Turn<'_>, granted: bool) {
         let Gate::Errand(errand) = self.gate else { return };
         self.gate = Gate::Open;
-        let before = std::mem::take(&mut self.channels.before);
         if errand == Errand::Register && granted {
             let own = self.own_name();
             turn.to_server.own(|out| {
@@ -202,11 +199,6 @@ impl Session {
                 facts.unnamed = None;
             }
             return;
-        }
-        if errand == Errand::Register
-            && let Some(ear) = &self.channels.ear
-        {
-            ear.want(before);
         }
         if self.answers_now() {
             self.put_heard(turn.to_client);
@@ -240,7 +232,7 @@ impl Session {
 
     /// Whether a notification from the linked server is for the client: not what the listener passes on as well.
     pub(super) fn hears_server(&self, body: &[u8]) -> bool {
-        !self.channels.ear.as_ref().is_some_and(|ear| ear.hears(channel_of(body)))
+        !self.channels.ear.as_ref().is_some_and(|ear| ear.knows(channel_of(body)))
     }
 
     /// Bytes of a notification that must be there before it is judged.

@@ -42,6 +42,8 @@ pub enum Progress {
 #[derive(Default)]
 pub struct Ear {
     channels: RefCell<Vec<Name>>,
+    /// Those it is being registered for: what comes of them until then was sent before the client listened.
+    joining: RefCell<Vec<Name>>,
     /// The listener does not know of the channels as they are now.
     changed: Cell<bool>,
     heard: RefCell<Vec<u8>>,
@@ -71,9 +73,19 @@ impl Ear {
         self.channels.borrow().clone()
     }
 
-    /// Whether it is for any channel.
+    /// Channels it is for, or is to be for.
+    pub fn wanted(&self) -> Vec<Name> {
+        [self.channels.borrow().as_slice(), self.joining.borrow().as_slice()].concat()
+    }
+
+    /// Whether it is for no channel, and will not be.
     pub fn is_deaf(&self) -> bool {
-        self.channels.borrow().is_empty()
+        self.channels.borrow().is_empty() && self.joining.borrow().is_empty()
+    }
+
+    /// Whether it is for this channel, or will be.
+    pub fn knows(&self, channel: &[u8]) -> bool {
+        self.hears(channel) || self.joining.borrow().iter().any(|name| **name == *channel)
     }
 
     /// Whether it is for this channel.
@@ -83,7 +95,8 @@ impl Ear {
 
     /// From now on it is for these; what was heard from others is forgotten.
     pub fn want(&self, channels: Vec<Name>) {
-        *self.channels.borrow_mut() = channels;
+        self.channels.replace(channels);
+        self.joining.take();
         self.changed.set(true);
         let heard = self.heard.take();
         let mut kept = Vec::new();
@@ -98,6 +111,12 @@ impl Ear {
             rest = behind;
         }
         self.heard.replace(kept);
+    }
+
+    /// It is for these as well, once the listener is done with what it is asked for next.
+    pub fn join(&self, channels: Vec<Name>) {
+        self.joining.replace(channels);
+        self.changed.set(true);
     }
 
     /// Whether the listener has to be told of the channels.
@@ -160,9 +179,15 @@ impl Ear {
     /// The listener was asked, or has got on.
     pub fn set_progress(&self, progress: Progress) {
         self.progress.set(progress);
-        if matches!(progress, Progress::Done | Progress::Refused) {
-            self.wake();
+        match progress {
+            Progress::None | Progress::Waiting => return,
+            Progress::Done => self.channels.borrow_mut().append(&mut self.joining.borrow_mut()),
+            Progress::Refused => {
+                self.joining.take();
+                self.changed.set(true);
+            }
         }
+        self.wake();
     }
 
     /// How far it is.
@@ -207,6 +232,22 @@ mod tests {
         let kept = [notification("a"), notification("b"), notification("a")].concat();
         assert_eq!(heard(&ear), kept);
         assert!(!ear.has_heard());
+    }
+
+    #[test]
+    fn what_was_sent_before_it_listened_is_not_heard() {
+        let ear = ear(&["a"]);
+        ear.join(vec![b"b"[..].into()]);
+        for name in ["a", "b"] {
+            ear.hear(name.as_bytes(), &notification(name));
+        }
+        assert_eq!(heard(&ear), notification("a"), "the others go on");
+        ear.set_progress(Progress::Done);
+        ear.hear(b"b", &notification("b"));
+        assert_eq!(heard(&ear), notification("b"));
+        ear.join(vec![b"c"[..].into()]);
+        ear.set_progress(Progress::Refused);
+        assert!(!ear.knows(b"c") && ear.knows(b"b"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! LISTEN, UNLISTEN and NOTIFY of a client whose server changes: what is asked of whom, and what the client hears when.
 
 use super::*;
-use crate::session::{Ear, Errand};
+use crate::session::{Ear, Errand, Progress};
 
 /// An answer to the question what is listened to.
 fn survey(channels: &[&str]) -> Vec<u8> {
@@ -32,6 +32,7 @@ fn talk() -> Talk {
 impl Talk {
     /// The listener is done; what the server and the client get.
     fn done(&mut self, granted: bool) -> (String, String) {
+        self.session.ear().unwrap().set_progress(if granted { Progress::Done } else { Progress::Refused });
         let (mut to_server, mut to_client) = (Outbox::default(), Outbox::default());
         let mut turn = Turn {
             now: self.now,
