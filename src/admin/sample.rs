@@ -82,6 +82,8 @@ fn pool(database: &str, user: &str, counters: Counters) -> PoolSnapshot {
         sv_used: 9,
         sv_tested: 10,
         sv_login: 11,
+        sv_listen: 0,
+        cl_listening: 0,
         maxwait: Duration::from_micros(1_500_007),
         pool_size: 10,
         pinned: [12, 0, 0, 0, 0, 0, 0, 0, 0],

@@ -162,6 +162,9 @@ impl Relay {
         let Self { stream, session, home, link, unsent, .. } = self;
         let last = (!session.is_mid_reply()).then_some(unsent);
         self.entry.leave();
+        if let Some(ear) = session.ear() {
+            home.listener.leave(ear);
+        }
         if let Some(Link { lease, unread, unsent, mute }) = link {
             match ended {
                 Ended::ServerLost(_) => lease.retire(RetireReason::Crashed),

@@ -4,7 +4,7 @@
 //!
 //! Reading order: `door` (how many may try), `handshake` (encryption and startup packet), `login` (who it is),
 //! `parameters` (what it wants), `packet` and `end` (packets before login, and how it can go wrong); then `relay`
-//! (the conversation), `resting` (what stays of an idle client), `wire` (bytes that
+//! (the conversation), `resting` (what stays of an idle client), `notices` (notifications), `wire` (bytes that
 //! wait), `entry` (what the worker may see), `ended`.
 
 mod books;
@@ -21,6 +21,7 @@ mod linking;
 mod login;
 #[cfg(test)]
 mod login_tests;
+mod notices;
 mod packet;
 mod parameters;
 #[cfg(test)]

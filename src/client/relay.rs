@@ -160,6 +160,7 @@ impl Relay {
         if waits {
             moved |= self.poll_checkout(cx, now, &mut scratch.out)?;
         }
+        moved |= self.mind_channels(cx, now, &mut scratch.out)?;
         self.release_if_possible(cx, now, &mut scratch.out)?;
         self.obey()?;
         Ok(moved && !self.is_settled(cx))

@@ -100,6 +100,7 @@ fn put_states(page: &Page) -> Result<(), ExportError> {
             ("used", pool.sv_used),
             ("tested", pool.sv_tested),
             ("login", pool.sv_login),
+            ("listen", pool.sv_listen),
             ("active_cancel", pool.sv_active_cancel),
             ("being_canceled", pool.sv_being_canceled),
         ]
@@ -118,6 +119,11 @@ fn put_states(page: &Page) -> Result<(), ExportError> {
         page.by_pool(|pool| {
             PIN_REASONS.into_iter().zip(pool.pinned).map(|(reason, n)| (Some(reason), i64::from(n)))
         }),
+    )?;
+    page.gauges(
+        ("pooler_listening_clients", "Clients whose LISTEN the pool's own connection has taken over."),
+        POOL,
+        page.by_pool(|pool| [(None, i64::from(pool.cl_listening))]),
     )?;
     page.gauges(
         ("pooler_pool_size", "Most server connections of a pool; 0 for no limit."),

@@ -24,6 +24,8 @@ fn pool(database: &str, user: &str, xacts: u64) -> PoolSnapshot {
         sv_used: 0,
         sv_tested: 0,
         sv_login: 0,
+        sv_listen: 0,
+        cl_listening: 0,
         maxwait: Duration::from_millis(1500),
         pool_size: 20,
         pinned: [1, 0, 0, 0, 0, 0, 0, 0, 0],

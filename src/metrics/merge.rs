@@ -59,6 +59,8 @@ pub(super) fn absorb(pool: &mut PoolSnapshot, part: &PoolSnapshot) {
     pool.sv_used += part.sv_used;
     pool.sv_tested += part.sv_tested;
     pool.sv_login += part.sv_login;
+    pool.sv_listen += part.sv_listen;
+    pool.cl_listening += part.cl_listening;
     pool.maxwait = pool.maxwait.max(part.maxwait);
     pool.pool_size = if pool.pool_size == 0 || part.pool_size == 0 {
         0

@@ -57,6 +57,10 @@ pub struct PoolSnapshot {
     pub sv_tested: u32,
     /// Servers connecting or logging in.
     pub sv_login: u32,
+    /// Connections that listen for the clients, outside of the pool's size.
+    pub sv_listen: u32,
+    /// Clients they listen for.
+    pub cl_listening: u32,
     /// Age of the oldest waiter's request.
     pub maxwait: Duration,
     /// Size limit in force, of all shares together; 0 for none.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::cancel::CancelTarget;
 use super::conn::{Alarms, ServerConn, ServerEntry};
+use super::listener::Listener;
 use super::open::{Opened, ServerPlan};
 use super::pins::PinBook;
 use super::uses::UseBook;
@@ -115,6 +116,10 @@ pub struct Home {
     pub cancels: Cell<u32>,
     /// What clients of this pool proved at their login, for servers that ask for it.
     pub proven: RefCell<Option<ProvenSecrets>>,
+    /// Its connection for LISTEN.
+    pub listener: Listener,
+    /// Gives connections their process-wide numbers.
+    pub next_id: Box<dyn Fn() -> u64>,
     /// Servers that spoke while idle.
     pub alarms: Arc<Alarms>,
 }
@@ -173,6 +178,17 @@ impl Home {
             to_client: &mut Outbox::default(),
         };
         session.on_server(&mut turn, input)
+    }
+
+    /// Lends no more servers until it is resumed, and listens no more.
+    pub fn pause(&self) {
+        self.pool.pause();
+        self.listener.nudge();
+    }
+
+    /// Whether nobody works on a paused or closed pool any more, and nothing listens.
+    pub fn is_drained(&self) -> bool {
+        self.pool.is_drained() && !self.listener.is_up()
     }
 
     /// A server is gone for good.

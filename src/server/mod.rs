@@ -5,7 +5,8 @@
 //!
 //! Reading order: `open` (from a plan to a connection that is ready), `encrypt` (TLS or not), `wire` (messages of a
 //! server that is not logged in), `cancel`, `error`; then `conn` (what the pool lends), `home` and `welcome` (what one
-//! pool shares, `pins` and `uses` among it), `wind_down` (servers without a client), `moving` (servers between two workers).
+//! pool shares, `pins` and `uses` among it), `listener` and `listening` (its connection for LISTEN),
+//! `wind_down` (servers without a client), `moving` (servers between two workers).
 
 mod cancel;
 #[cfg(test)]
@@ -16,6 +17,8 @@ mod error;
 mod home;
 #[cfg(test)]
 mod home_tests;
+mod listener;
+mod listening;
 mod moving;
 mod open;
 mod pins;
@@ -38,6 +41,7 @@ pub use cancel::{CancelError, CancelTarget, send_cancel};
 pub use conn::{Alarms, ServerConn, ServerEntry, open_for};
 pub use error::{OpenCause, OpenError, OpenKind};
 pub use home::{Home, HomeSettings, ProvenSecrets, Startups};
+pub use listener::Listener;
 pub use moving::{Stays, Traveller};
 pub use open::{Opened, ServerKey, ServerPlan, open};
 pub use pins::{Pin, PinBook, PinBounds};

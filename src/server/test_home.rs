@@ -75,6 +75,8 @@ impl Bench {
             uses: RefCell::default(),
             cancels: Cell::new(0),
             proven: RefCell::default(),
+            listener: super::Listener::default(),
+            next_id: Box::new(|| 0),
             alarms: Arc::default(),
         });
         Self { home, listener, plan, cancelled: Cell::new(0) }

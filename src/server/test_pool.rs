@@ -45,6 +45,8 @@ pub(crate) fn home(mode: PoolMode, reset: Option<&str>) -> Rc<Home> {
         uses: RefCell::default(),
         cancels: Cell::new(0),
         proven: RefCell::default(),
+        listener: super::Listener::default(),
+        next_id: Box::new(|| 0),
         alarms: Arc::default(),
     })
 }

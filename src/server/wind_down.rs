@@ -316,7 +316,7 @@ const fn leaves_work_behind(reason: RetireReason) -> bool {
     )
 }
 
-async fn say_goodbye(conn: &mut ServerConn, terminate: bool) {
+pub(super) async fn say_goodbye(conn: &mut ServerConn, terminate: bool) {
     if terminate {
         let _ = conn.stream.write_all(b"X\0\0\0\x04").await;
     }

@@ -11,6 +11,7 @@ use crate::proto::{FrameHeader, PgError, SqlState, TxStatus, put_ready};
 
 use super::answer::Answer;
 use super::catalog::Catalog;
+use super::channels::{Channels, Errand};
 use super::error::SessionError;
 use super::healing::Replay;
 use super::inflight::InFlight;
@@ -111,8 +112,11 @@ pub(super) enum Gate {
     Open,
     /// Messages of our own are under way; the client waits.
     Preparing(Own),
-    /// The client has reset what its startup packet gave it; when that is answered, it is put in force again.
+    /// When what was sent is answered, something has to be settled before the client hears of it: what it has reset of
+    /// its startup packet is put in force again, or the channels it listens to are taken over.
     Resetting,
+    /// The pool's listener is at work for the client, which waits.
+    Errand(Errand),
     /// A batch was answered with an error before anything of it was sent; the rest up to Sync is dropped (R25).
     SkipToSync,
 }
@@ -128,6 +132,8 @@ pub(super) enum Own {
     Survey(Box<Survey>),
     /// They end what the client has left there.
     Clean,
+    /// They end its listening there: the pool's listener has taken over.
+    Unlisten,
 }
 
 /// See the module.
@@ -156,6 +162,8 @@ pub struct Session {
     pub(super) restore: Option<Restore>,
     /// The batch under way, while it may have to be said again.
     pub(super) replay: Replay,
+    /// What it listens to.
+    pub(super) channels: Channels,
     /// The answer to our own question, as far as it has come.
     pub(super) answer: Answer,
     /// Counts what Sync, Query and FunctionCall separate.
@@ -187,6 +195,7 @@ impl Session {
             pins: None,
             restore: None,
             replay: Replay::default(),
+            channels: Channels::default(),
             answer: Answer::default(),
             segment: 0,
             tally: Tally::default(),
@@ -266,7 +275,7 @@ impl Session {
 
     /// Whether our own messages are being answered, so that a cancel must not reach the server now (F39).
     pub const fn is_preparing(&self) -> bool {
-        matches!(self.gate, Gate::Preparing(_))
+        matches!(self.gate, Gate::Preparing(_) | Gate::Errand(_))
     }
 
     /// Whether something of the client's is running on the server: what a cancel would hit.
@@ -323,7 +332,7 @@ impl Session {
     pub fn unlink(&mut self, facts: Option<&mut ServerFacts>) {
         self.inflight.end(facts.map(|facts| &mut facts.spare));
         self.from_server = Body::default();
-        if matches!(self.gate, Gate::Preparing(_) | Gate::Resetting) {
+        if matches!(self.gate, Gate::Preparing(_) | Gate::Resetting | Gate::Errand(_)) {
             self.gate = Gate::Open;
         }
         (self.traces, self.pins, self.restore) = (None, None, None);

@@ -96,7 +96,9 @@ impl Session {
             b'H' => header.wire_len > HEADER_LEN,
             _ => true,
         };
-        if matches!(self.gate, Gate::Preparing(_) | Gate::Resetting) || (owes && self.inflight.is_full()) {
+        if matches!(self.gate, Gate::Preparing(_) | Gate::Resetting | Gate::Errand(_))
+            || (owes && self.inflight.is_full())
+        {
             return Act::Stop(Halt::Wait);
         }
         if matches!(self.gate, Gate::SkipToSync) {
@@ -270,7 +272,8 @@ impl Session {
     /// A Sync, Query or FunctionCall was sent.
     fn end_segment(&mut self) {
         self.segment += 1;
-        if self.restore.is_some() && matches!(self.gate, Gate::Open) {
+        let settles = self.restore.is_some() || self.has_channels_to_settle();
+        if settles && matches!(self.gate, Gate::Open) {
             self.gate = Gate::Resetting;
         }
     }

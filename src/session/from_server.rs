@@ -89,7 +89,7 @@ impl Session {
         while let Some(rest) = input.get(end..)
             && let Ok(Some(header)) = FrameHeader::backend(rest)
             && parts.has(header.tag)
-            && !(header.tag == b'C' && may_clear_statements(header, rest))
+            && !(header.tag == b'C' && (may_clear_statements(header, rest) || self.channels.watches_tags()))
         {
             end += header.wire_len;
         }
@@ -109,6 +109,7 @@ impl Session {
             b'S' => MAX_HELD_STATUS,
             b'Z' => HEADER_LEN + 1,
             b'C' => MAX_HELD_TAG,
+            b'A' => self.held_notification(),
             b'D' if self.is_asking() => MAX_HELD_ROW,
             _ => HEADER_LEN,
         };
@@ -119,7 +120,7 @@ impl Session {
     fn reply(&mut self, turn: &mut Turn<'_>, header: FrameHeader, body: &[u8]) -> Result<bool, SessionError> {
         match header.tag {
             b'N' => Ok(!self.is_own_turn()),
-            b'A' => Ok(true),
+            b'A' => Ok(self.hears_server(body)),
             b'S' => self.parameter_status(turn, body),
             b'E' => self.error_reply(turn, body),
             b'Z' => self.ready(turn, body),
@@ -152,6 +153,9 @@ impl Session {
         let Some(facts) = turn.facts.as_deref_mut() else { return Err(Misfit(tag).into()) };
         if let Some(owed) = done {
             self.completed(&owed, facts);
+        }
+        if tag == b'C' && self.channels.watches_tags() {
+            self.channels.completed(body);
         }
         if tag == b'C' && matches!(body, b"DEALLOCATE ALL\0" | b"DISCARD ALL\0") {
             self.names.clear();
@@ -278,17 +282,26 @@ impl Session {
             match std::mem::replace(&mut self.gate, Gate::Open) {
                 Gate::Preparing(own) => {
                     self.prepared(&own, turn);
-                    if !matches!(own, Own::Restore) {
+                    let answers = match own {
+                        Own::Restore => !self.settle_channels(turn),
+                        Own::Link | Own::Survey(_) | Own::Clean | Own::Unlisten => self.answers_now(),
+                    };
+                    if !answers {
                         return Ok(false);
                     }
-                    forward = true; // it stands for the answer to the RESET
+                    forward = true; // it stands for the answer to the client's request
                 }
                 Gate::Resetting if status != TxStatus::Failed && self.begin_restore(turn) => {
                     return Ok(false);
                 }
+                Gate::Resetting if self.settle_channels(turn) => return Ok(false),
                 Gate::Open | Gate::Resetting => {}
+                Gate::Errand(errand) => self.gate = Gate::Errand(errand),
                 Gate::SkipToSync => self.gate = Gate::SkipToSync,
             }
+        }
+        if forward && status == TxStatus::Idle {
+            self.put_heard(turn.to_client);
         }
         self.close_clocks(turn);
         if self.rules.mode == PoolMode::Statement && status != TxStatus::Idle {
@@ -307,12 +320,13 @@ impl Session {
             }
             Own::Survey(survey) => self.settle_survey(survey, turn),
             Own::Clean => self.pins = None,
+            Own::Unlisten => self.unlistened(),
             Own::Restore => {}
         }
     }
 
     /// Ends the open request when nothing is owed, and the transaction when the server is idle.
-    fn close_clocks(&mut self, turn: &Turn<'_>) {
+    pub(super) fn close_clocks(&mut self, turn: &Turn<'_>) {
         let micros = |since| {
             let elapsed = turn.now.saturating_duration_since(since);
             u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX)

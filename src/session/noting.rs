@@ -24,6 +24,7 @@ impl Session {
         if self.rules.mode == PoolMode::Session {
             return; // the server stays, and what is left in the end is reset
         }
+        self.note_channels(digest);
         let pinned = self.pinned_for();
         let mut features = digest.features;
         if features.intersects(Features::LOAD) {
@@ -76,6 +77,7 @@ impl Session {
     /// A statement failed: what was noted may not hold.
     pub(super) fn note_error(&mut self) {
         self.restore = None;
+        self.channels.undone();
         if let Some(traces) = &mut self.traces {
             traces.doubtful = true;
         }

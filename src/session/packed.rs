@@ -121,9 +121,12 @@ struct PackedName {
 }
 
 impl Rested {
-    /// Whether it may move: unless only one server has its statements, or they are too many to copy.
+    /// Whether it may move: unless it listens, which is this worker's affair, or only one server has its statements, or they are too many to copy.
     pub fn can_move(&self) -> bool {
-        !self.names.names_private() && self.names.is_settled() && self.names.bytes() <= MAX_CLIENT_BYTES
+        self.wishes.ear().is_none()
+            && !self.names.names_private()
+            && self.names.is_settled()
+            && self.names.bytes() <= MAX_CLIENT_BYTES
     }
 
     /// What there is to know of it elsewhere.

@@ -2,6 +2,7 @@
 //!
 //! Owns: which parts of a [`Session`] outlive its requests. Clients that are idle are many, so these are few.
 
+use super::channels::Channels;
 use super::conversation::{Gate, Rules, Session};
 use super::names::ClientStatements;
 use super::params::ParamSet;
@@ -40,7 +41,8 @@ impl Session {
     /// Keeps what outlives a request, and gives the memory of the rest to whoever works next. What was counted must
     /// have been taken before.
     pub fn rest(self) -> (Rested, Spare) {
-        let Self { rules, params, names, unnamed, wishes, .. } = self;
+        let Self { rules, params, names, unnamed, mut wishes, channels, .. } = self;
+        wishes.keep_ear(channels.ear.as_ref());
         let (unnamed, spare) = unnamed.into_text();
         (Rested { rules, params, names, unnamed, wishes }, spare)
     }
@@ -52,6 +54,7 @@ impl Rested {
         let Self { rules, params, names, unnamed, wishes } = self;
         let mut session = Session::new(rules, params);
         session.names = names;
+        session.channels = Channels::of(wishes.ear());
         session.wishes = wishes;
         session.unnamed = Unnamed::of(unnamed, spare);
         session

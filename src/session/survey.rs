@@ -205,10 +205,7 @@ const PROBES: [(PinReasons, &str); 5] = [
          WHERE locktype OPERATOR(pg_catalog.=) 'advisory' \
          AND pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid())",
     ),
-    (
-        PinReasons::LISTEN,
-        "SELECT 'listen', NULL, NULL WHERE EXISTS (SELECT FROM pg_catalog.pg_listening_channels())",
-    ),
+    (PinReasons::LISTEN, "SELECT 'listen', c, NULL FROM pg_catalog.pg_listening_channels() l(c)"),
     (
         PinReasons::PREPARED,
         "SELECT 'prepare', name, NULL FROM pg_catalog.pg_prepared_statements WHERE from_sql",
@@ -256,6 +253,8 @@ pub(super) struct Findings {
     pub(super) reasons: PinReasons,
     /// Names of statements made with PREPARE.
     pub(super) prepared: Vec<Box<[u8]>>,
+    /// Channels that are listened to.
+    pub(super) channels: Vec<Box<[u8]>>,
 }
 
 impl Findings {
@@ -276,7 +275,10 @@ impl Findings {
                 (b"temp", ..) => findings.reasons = findings.reasons.with(PinReasons::TEMPORARY),
                 (b"cursor", ..) => findings.reasons = findings.reasons.with(PinReasons::CURSOR),
                 (b"lock", ..) => findings.reasons = findings.reasons.with(PinReasons::ADVISORY_LOCK),
-                (b"listen", ..) => findings.reasons = findings.reasons.with(PinReasons::LISTEN),
+                (b"listen", Some(name), _) => {
+                    findings.reasons = findings.reasons.with(PinReasons::LISTEN);
+                    findings.channels.push(name);
+                }
                 _ => {}
             }
         }

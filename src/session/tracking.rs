@@ -130,7 +130,7 @@ impl Session {
     }
 
     /// Notes bound statements of our own, and the Sync behind them.
-    fn owe_own(&mut self, statements: usize, why: Why) {
+    pub(super) fn owe_own(&mut self, statements: usize, why: Why) {
         for _ in 0..statements {
             self.owe_statement(&why);
         }
@@ -154,6 +154,7 @@ impl Session {
             return self.pin(PinReasons::UNKNOWN, cause);
         };
         let findings = Findings::of(rows);
+        self.adopt_channels(&findings);
         let Some(facts) = turn.facts.as_deref_mut() else { return };
         let asked = survey.reasons.with(PinReasons::UNKNOWN);
         let mut reasons = self.pinned_for().without(asked).with(findings.reasons);

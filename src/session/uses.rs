@@ -127,7 +127,7 @@ impl Feature {
                 SessionState::Clean => "cleaned",
             },
             Self::Reset | Self::Discard => "restored",
-            Self::Listen => outcome_of_listen(stays),
+            Self::Listen => outcome_of_listen(stays, rules.session_state),
             Self::Temporary | Self::AdvisoryLock | Self::HoldCursor | Self::Prepare => stays,
             Self::Load => "pinned", // nothing unloads a library
             Self::Seed => "leaks",
@@ -137,8 +137,8 @@ impl Feature {
 }
 
 /// What becomes of LISTEN outside session mode.
-const fn outcome_of_listen(stays: &'static str) -> &'static str {
-    stays
+fn outcome_of_listen(stays: &'static str, policy: SessionState) -> &'static str {
+    if policy == SessionState::Track { "fanned out" } else { stays }
 }
 
 impl Session {

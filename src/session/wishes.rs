@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::ear::Ear;
 use super::params::{ParamSet, TrackedNames};
 use super::settings::Settings;
 
@@ -70,11 +71,13 @@ pub struct Wished {
     startup: Startup,
     /// What is wanted now.
     settings: Settings,
+    /// What it listens with, while it is idle.
+    ear: Option<Rc<Ear>>,
 }
 
 impl From<Startup> for Wished {
     fn from(startup: Startup) -> Self {
-        Self { settings: startup.settings.clone(), startup }
+        Self { settings: startup.settings.clone(), startup, ear: None }
     }
 }
 
@@ -87,7 +90,7 @@ impl Wished {
 
 impl Wishes {
     pub(super) fn new(wished: Rc<Wished>) -> Self {
-        let nothing = wished.startup.is_empty() && wished.settings.is_empty();
+        let nothing = wished.startup.is_empty() && wished.settings.is_empty() && wished.ear.is_none();
         Self((!nothing).then_some(wished))
     }
 
@@ -112,6 +115,21 @@ impl Wishes {
             Rc::make_mut(&mut wished).settings = settings;
         }
         *self = Self::new(wished);
+    }
+
+    /// What it listens with, as of its last rest.
+    pub(super) fn ear(&self) -> Option<Rc<Ear>> {
+        self.0.as_ref()?.ear.clone()
+    }
+
+    /// Keeps what it listens with over its rest.
+    pub(super) fn keep_ear(&mut self, ear: Option<&Rc<Ear>>) {
+        let known = self.0.as_ref().and_then(|wished| wished.ear.as_ref());
+        if known != ear {
+            let mut wished = self.0.take().unwrap_or_default();
+            Rc::make_mut(&mut wished).ear = ear.cloned();
+            *self = Self::new(wished);
+        }
     }
 
     pub(super) fn startup(&self) -> Option<&Startup> {

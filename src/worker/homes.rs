@@ -14,7 +14,7 @@ use crate::metrics::ErrorClass;
 use crate::net::Target;
 use crate::pool::{Pool, PoolEnd, PoolKey, PoolLimits};
 use crate::proto::{PgError, SqlState};
-use crate::server::{Home, HomeSettings, PinBook, PinBounds, ProvenSecrets, ServerPlan};
+use crate::server::{Home, HomeSettings, Listener, PinBook, PinBounds, ProvenSecrets, ServerPlan};
 use crate::session::{Catalog, Rules};
 
 impl Worker {
@@ -26,6 +26,7 @@ impl Worker {
         }
         let config = self.config();
         let entry = config.database(database)?;
+        let shared = Arc::clone(&self.shared);
         let seed = getrandom::u64().unwrap_or(1);
         let at_home = self.home_of(database, server_user) == self.index;
         let number = u16::try_from(self.index + 1).unwrap_or(u16::MAX);
@@ -44,6 +45,8 @@ impl Worker {
             uses: RefCell::default(),
             cancels: Cell::new(0),
             proven: RefCell::default(),
+            listener: Listener::default(),
+            next_id: Box::new(move || shared.next_id()),
             alarms: Arc::clone(&self.alarms),
         });
         if !at_home {
@@ -129,6 +132,7 @@ impl Worker {
             if moved {
                 home.welcome.replace(None);
                 home.pool.mark_all_for_closing(now);
+                home.listener.renew();
             }
         }
         self.make_standing_pools(now);
@@ -143,6 +147,7 @@ impl Worker {
         };
         self.end_clients(&order, |client| client.database() == &*key.database);
         home.pool.close(PoolEnd::Removed, now);
+        home.listener.nudge();
         self.homes.borrow_mut().remove(&key);
         self.sharing.forget(&key);
         self.leaving.borrow_mut().push(Rc::clone(home));

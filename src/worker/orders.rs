@@ -47,15 +47,16 @@ impl Worker {
             ToWorker::Pause(database, done) => {
                 self.note_pause(database.as_deref());
                 for home in self.homes_of(database.as_deref()) {
-                    home.pool.pause();
+                    home.pause();
                 }
-                self.answer_when(database, done, |home| home.pool.is_drained());
+                self.answer_when(database, done, Home::is_drained);
             }
             ToWorker::Resume(database) => {
                 self.note_resume(database.as_deref());
                 for home in self.homes_of(database.as_deref()) {
                     if !self.paused.borrow().holds(&home.pool.key().database) {
                         home.pool.resume(now);
+                        home.listener.nudge();
                     }
                 }
             }
@@ -77,6 +78,7 @@ impl Worker {
                 for home in self.homes_of(database.as_deref()) {
                     home.welcome.replace(None);
                     home.pool.mark_all_for_closing(now);
+                    home.listener.renew();
                 }
             }
             ToWorker::WaitClose(database, done) => {
@@ -138,13 +140,13 @@ impl Worker {
         self.note_pause(database.as_deref());
         self.moving.note_kill(database.as_deref());
         for home in self.homes_of(database.as_deref()) {
-            home.pool.pause();
+            home.pause();
         }
         let order = admin_order("database removed");
         self.end_clients(&order, |client| {
             client.home.is_some() && database.as_deref().is_none_or(|name| client.database() == name)
         });
-        self.answer_when(database, done, |home| home.pool.is_drained());
+        self.answer_when(database, done, Home::is_drained);
     }
 
     fn drain(self: &Rc<Self>, how: Drain, mut done: oneshot::Sender<()>) {
@@ -173,7 +175,7 @@ impl Worker {
             }
             Drain::Servers => {
                 for home in self.homes_of(None) {
-                    home.pool.pause();
+                    home.pause();
                     home.pool
                         .fail_all_waiters(PgError::fatal(SqlState::ADMIN_SHUTDOWN, "server shutting down"));
                 }
@@ -186,7 +188,7 @@ impl Worker {
         match how {
             Drain::Transactions => self.clients.borrow().values().all(|client| client.home.is_none()),
             Drain::Clients => self.clients.borrow().is_empty(),
-            Drain::Servers => self.homes_of(None).iter().all(|home| home.pool.is_drained()),
+            Drain::Servers => self.homes_of(None).iter().all(|home| home.is_drained()),
         }
     }
 
@@ -202,6 +204,7 @@ impl Worker {
         homes.extend(self.leaving.borrow().iter().cloned());
         for home in &homes {
             home.pool.close(PoolEnd::Shutdown, clock::now());
+            home.listener.nudge();
         }
         self.sweep();
         let deadline = clock::now() + LAST_WORDS;

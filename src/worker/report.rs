@@ -58,6 +58,8 @@ fn pool_row<'a>(home: &Home, clients: impl Iterator<Item = &'a ClientEntry>, now
         sv_used: 0,
         sv_tested: counts.resetting + counts.checking,
         sv_login: counts.connecting,
+        sv_listen: home.listener.is_up().into(),
+        cl_listening: u32::try_from(home.listener.clients()).unwrap_or(u32::MAX),
         maxwait: open_for(counts.oldest_wait, now),
         pool_size: home.pool.limits().size,
         pinned: home.pins.counts(),

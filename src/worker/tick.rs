@@ -28,6 +28,7 @@ impl Worker {
             let now = clock::now();
             for home in self.homes_of(None) {
                 home.pool.expire(now);
+                home.listener.expire(now);
             }
             self.tick_shares(now);
             self.sweep();

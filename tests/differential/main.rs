@@ -11,6 +11,7 @@
 pub(crate) mod common;
 mod hostile;
 mod login;
+mod notify;
 mod prepared;
 mod protocol;
 mod startup;
@@ -99,7 +100,10 @@ const LAST_WORD_ALLOWED: &[&str] = &[
 ];
 
 /// Scripts in which a client keeps a server for what it has there; the others share the second one.
-const KEEPS_A_SERVER: &[&str] = &["t17_sql_prepare_belongs_to_the_client_that_said_it"];
+const KEEPS_A_SERVER: &[&str] = &[
+    "t17_sql_prepare_belongs_to_the_client_that_said_it",
+    "t32_in_a_block_it_hears_at_the_end_of_the_block",
+];
 
 /// Plays one script three times and compares. One script at a time: a pool of one serves one story.
 pub(crate) fn compare(name: &str, script: &dyn Fn(&mut Stage<'_>)) {

@@ -64,6 +64,8 @@ fn console_pool(overview: &Overview) -> PoolSnapshot {
         sv_used: 0,
         sv_tested: 0,
         sv_login: 0,
+        sv_listen: 0,
+        cl_listening: 0,
         maxwait: std::time::Duration::ZERO,
         pool_size: 0,
         pinned: [0; PIN_REASONS.len()],

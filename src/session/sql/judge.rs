@@ -161,7 +161,7 @@ impl<'t> Judge<'t> {
             Start::Declare => self.declare(),
             Start::Close => self.note(Features::CLOSE),
             Start::Listen => self.note(Features::LISTEN),
-            Start::Unlisten => self.note(Features::UNLISTEN),
+            Start::Unlisten => self.unlisten(),
             Start::Notify => self.note(Features::NOTIFY),
             Start::Create => self.create(),
             Start::Load => self.note(Features::LOAD),
@@ -210,6 +210,17 @@ impl<'t> Judge<'t> {
         } else {
             Features::DISCARD_OTHER
         });
+    }
+
+    /// A name that cannot be told is not noted: the channel is listened to on.
+    fn unlisten(&mut self) {
+        self.note(Features::UNLISTEN);
+        let token = self.token();
+        if token.kind == Kind::Mark(b'*') {
+            self.digest.unlistened.push(None);
+        } else if let Some(name) = identifier(&self.lexer, token) {
+            self.digest.unlistened.push(Some(name.into()));
+        }
     }
 
     fn prepare(&mut self) {

@@ -52,6 +52,8 @@ pub(crate) struct Digest {
     pub(crate) statements: usize,
     /// Names of the parameters that SET, SET LOCAL, RESET or set_config() touch, in small letters, each once.
     pub(crate) settings: Vec<Box<[u8]>>,
+    /// Channels that UNLISTEN names, in order; `None` for all.
+    pub(crate) unlistened: Vec<Option<Box<[u8]>>>,
     /// The prepared statement that is spoken of, if the whole text is this one statement.
     pub(crate) prepared: Option<PreparedUse>,
 }

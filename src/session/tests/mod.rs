@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+mod listening;
 mod properties;
 mod rules;
 mod statements;

@@ -1,0 +1,244 @@
+//! What a client listens to, whichever server works for it: LISTEN and UNLISTEN as they came out, and NOTIFY.
+//!
+//! LISTEN runs on the client's server, and the survey tells what has come of it. Then the pool's listener, one
+//! connection for all, takes the channels over, the server forgets them, and only now the client hears that it is
+//! done. Nothing of UNLISTEN is found on a server that has never heard of the channel, so its words count, unless an
+//! error or a ROLLBACK undoes them. A client that hears its own notifications hears them before the end of the
+//! transaction that sent them: the listener is asked first whether it has passed them on.
+
+use std::rc::Rc;
+
+use super::conversation::{Gate, Own, Session, Turn};
+use super::ear::{Ear, MAX_CHANNELS, Name, channel_of};
+use super::outbox::Outbox;
+use super::owed::Why;
+use super::sql::{Digest, Features};
+use super::survey::{Findings, PinReasons};
+use crate::config::SessionState;
+use crate::proto::{TxStatus, put_bound_statement, put_ready, put_sync};
+
+/// What the pool's listener is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Errand {
+    /// To listen to all that the client's [`Ear`] wants.
+    Register,
+    /// To pass on what was notified until now.
+    Barrier,
+}
+
+/// Most UNLISTEN of one transaction that are noted; more are taken for UNLISTEN *.
+const MAX_UNLISTENED: usize = 1000;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Channels {
+    pub(super) ear: Option<Rc<Ear>>,
+    /// Channels of UNLISTEN in this transaction; `None` for all.
+    unlistened: Vec<Option<Name>>,
+    /// How many of them are certain: COMMIT AND CHAIN ended their transaction.
+    certain: usize,
+    /// NOTIFY in this transaction.
+    notified: bool,
+    /// The client waits for the end of its transaction.
+    owes_ready: bool,
+}
+
+impl Channels {
+    pub(super) fn of(ear: Option<Rc<Ear>>) -> Self {
+        Self { ear, ..Self::default() }
+    }
+
+    /// Whether command tags matter now.
+    pub(super) const fn watches_tags(&self) -> bool {
+        !self.unlistened.is_empty()
+    }
+
+    /// What was to be unlistened to is not, after all.
+    pub(super) fn undone(&mut self) {
+        self.unlistened.truncate(self.certain);
+    }
+
+    /// What a command tag means for it.
+    pub(super) fn completed(&mut self, tag: &[u8]) {
+        match tag {
+            b"ROLLBACK\0" => self.undone(),
+            b"COMMIT\0" => self.certain = self.unlistened.len(),
+            _ => {}
+        }
+    }
+
+    /// What stays of `known` after the UNLISTENs.
+    fn remaining(&mut self, known: Vec<Name>) -> Vec<Name> {
+        self.certain = 0;
+        let unlistened = std::mem::take(&mut self.unlistened);
+        if unlistened.contains(&None) {
+            return Vec::new();
+        }
+        known.into_iter().filter(|name| !unlistened.iter().flatten().any(|gone| gone == name)).collect()
+    }
+}
+
+impl Session {
+    /// What the client listens with, if it listens.
+    pub const fn ear(&self) -> Option<&Rc<Ear>> {
+        self.channels.ear.as_ref()
+    }
+
+    /// What the listener has to do before the client goes on.
+    pub const fn errand(&self) -> Option<Errand> {
+        match self.gate {
+            Gate::Errand(errand) => Some(errand),
+            Gate::Open | Gate::Preparing(_) | Gate::Resetting | Gate::SkipToSync => None,
+        }
+    }
+
+    /// It listens to nothing any more.
+    pub fn stop_listening(&mut self) {
+        self.channels.ear = None;
+    }
+
+    /// Notes what a text that is about to run may do with the client's channels.
+    pub(super) fn note_channels(&mut self, digest: &Digest) {
+        if self.channels.ear.is_none() {
+            return; // whatever is listened to now, the survey finds
+        }
+        self.channels.notified |= digest.features.intersects(Features::NOTIFY);
+        let Channels { unlistened, certain, .. } = &mut self.channels;
+        if unlistened.len() + digest.unlistened.len() >= MAX_UNLISTENED {
+            (*unlistened, *certain) = (vec![None], 0);
+        } else if digest.features.intersects(Features::DISCARD_ALL) {
+            unlistened.push(None);
+        } else {
+            unlistened.extend(digest.unlistened.iter().cloned());
+        }
+    }
+
+    /// Whether the end of the transaction is to be held back until the channels are settled.
+    pub(super) fn has_channels_to_settle(&self) -> bool {
+        self.channels.notified || self.channels.watches_tags() || self.listens_anew()
+    }
+
+    fn listens_anew(&self) -> bool {
+        self.rules.session_state == SessionState::Track
+            && self.traces.as_ref().is_some_and(|traces| traces.features.intersects(Features::LISTEN))
+    }
+
+    /// The client's transaction has ended: whether it has to wait before it hears so.
+    pub(super) fn settle_channels(&mut self, turn: &mut Turn<'_>) -> bool {
+        if self.tx != TxStatus::Idle || !self.has_channels_to_settle() {
+            return false;
+        }
+        self.channels.owes_ready = true;
+        if self.listens_anew() {
+            self.ask_survey(turn);
+        } else {
+            self.forget_unlistened();
+        }
+        !self.answers_now()
+    }
+
+    /// Whether nothing is left to wait for, and the client waits.
+    pub(super) fn answers_now(&mut self) -> bool {
+        if !matches!(self.gate, Gate::Open) || !self.channels.owes_ready {
+            return false;
+        }
+        if std::mem::take(&mut self.channels.notified) && self.channels.ear.is_some() {
+            self.gate = Gate::Errand(Errand::Barrier);
+            return false;
+        }
+        self.channels.owes_ready = false;
+        true
+    }
+
+    fn forget_unlistened(&mut self) {
+        if self.channels.unlistened.is_empty() {
+            return;
+        }
+        if let Some(ear) = self.channels.ear.clone() {
+            ear.want(self.channels.remaining(ear.channels()));
+        }
+        self.channels.remaining(Vec::new());
+    }
+
+    /// Channels were found on the server. Whether the listener can have them; the server keeps them until it does.
+    pub(super) fn adopt_channels(&mut self, findings: &Findings) {
+        let by_server = findings.channels.is_empty() || self.rules.session_state != SessionState::Track;
+        if by_server {
+            return self.forget_unlistened();
+        }
+        let ear = Rc::clone(self.channels.ear.get_or_insert_default());
+        let found = &findings.channels;
+        let (anew, mut kept): (Vec<_>, Vec<_>) =
+            ear.channels().into_iter().partition(|name| found.contains(name));
+        let joining: Vec<_> = found.iter().filter(|name| !anew.contains(name)).cloned().collect();
+        kept = self.channels.remaining(kept);
+        kept.extend(anew); // without a gap, although it may have been unlistened to meanwhile
+        let few = kept.len() + joining.len() <= MAX_CHANNELS;
+        ear.want(kept);
+        if !few {
+            return;
+        }
+        ear.join(joining);
+        self.gate = Gate::Errand(Errand::Register);
+    }
+
+    /// The listener has done what it was asked for, or cannot: then the server keeps the channels, and the client the
+    /// server.
+    pub fn errand_done(&mut self, turn: &mut Turn<'_>, granted: bool) {
+        let Gate::Errand(errand) = self.gate else { return };
+        self.gate = Gate::Open;
+        if errand == Errand::Register && granted {
+            let own = self.own_name();
+            turn.to_server.own(|out| {
+                put_bound_statement(out, own, "UNLISTEN *", &[]);
+                put_sync(out);
+            });
+            self.owe_own(1, Why::Own);
+            self.gate = Gate::Preparing(Own::Unlisten);
+            if let Some(facts) = turn.facts.as_deref_mut().filter(|_| own.is_empty()) {
+                facts.unnamed = None;
+            }
+            return;
+        }
+        if self.answers_now() {
+            self.put_heard(turn.to_client);
+            let status = self.tx;
+            turn.to_client.own(|out| put_ready(out, status));
+            self.close_clocks(turn);
+        }
+    }
+
+    /// The server has forgotten the channels.
+    pub(super) fn unlistened(&mut self) {
+        if let Some(pins) = &mut self.pins {
+            pins.reasons = pins.reasons.without(PinReasons::LISTEN);
+        }
+        self.pins.take_if(|pins| pins.reasons.is_empty());
+    }
+
+    /// Gives the client what was heard for it, if it is idle outside a transaction (R45); whether there was anything.
+    pub fn deliver_heard(&mut self, to_client: &mut Outbox) -> bool {
+        let idle =
+            matches!(self.gate, Gate::Open) && self.inflight.at_rest(self.tx) && self.from_server.left == 0;
+        idle && self.put_heard(to_client)
+    }
+
+    /// Gives the client what was heard for it; it must be outside a transaction, or hear of its end next.
+    pub(super) fn put_heard(&self, to_client: &mut Outbox) -> bool {
+        let Some(ear) = self.channels.ear.as_ref().filter(|ear| ear.has_heard()) else { return false };
+        to_client.own(|out| ear.take_heard(out));
+        true
+    }
+
+    /// Whether a notification from the linked server is for the client: not what the listener passes on as well.
+    pub(super) fn hears_server(&self, body: &[u8]) -> bool {
+        !self.channels.ear.as_ref().is_some_and(|ear| ear.knows(channel_of(body)))
+    }
+
+    /// Bytes of a notification that must be there before it is judged.
+    pub(super) const fn held_notification(&self) -> usize {
+        /// Process id, a name at its longest in any encoding, and its end.
+        const TOLD: usize = 4 + 4 * 63 + 1;
+        if self.channels.ear.is_some() { crate::proto::HEADER_LEN + TOLD } else { crate::proto::HEADER_LEN }
+    }
+}
