@@ -13,6 +13,10 @@ use pooler::config::{self, Config, Loaded};
 use pooler::control::{self, Origin, logging};
 use pooler::net::TlsContext;
 
+/// It gives memory back when a crowd of clients has left, which that of glibc does not, and is quicker in a storm.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let url = std::env::var(cli::URL_VARIABLE).ok();
     match cli::read(std::env::args_os(), url) {

@@ -153,14 +153,23 @@ impl Exchange {
             Identity::Unknown | Identity::NoSecret => None,
         };
         match (login.method, stored) {
-            (AuthType::Trust, _) if matches!(login.identity, Identity::Unknown) => Err(refusal(login.user)),
-            (AuthType::Trust, _) => Ok(Start::Accepted(Accepted::default())),
+            (AuthType::Trust, _) => {
+                Self::trust(login.user, !matches!(login.identity, Identity::Unknown)).map(Start::Accepted)
+            }
             (AuthType::Plain, _) => Ok(Self::begin_cleartext(login, stored, seed)),
             (AuthType::ScramSha256, _) | (AuthType::Md5, Some(StoredSecret::Scram(_))) => {
                 Ok(Self::begin_scram(login, stored, seed, nonce))
             }
             (AuthType::Md5, _) => Ok(Self::begin_md5(login, stored, seed, nonce)),
         }
+    }
+
+    /// The whole login where nothing is asked: it needs neither a secret nor a nonce.
+    ///
+    /// # Errors
+    /// 28P01 for an unknown user.
+    pub fn trust(user: &str, is_known: bool) -> Result<Accepted, PgError> {
+        if is_known { Ok(Accepted::default()) } else { Err(refusal(user)) }
     }
 
     fn begin_cleartext(login: &Login<'_>, stored: Option<&StoredSecret>, seed: &AuthSeed) -> Start {

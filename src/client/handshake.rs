@@ -80,7 +80,11 @@ async fn hear_out(stream: Stream, env: &GreetEnv<'_>) -> Result<Greeting, LoginE
     let offers_tls = env.tls.client_mode() != SslMode::Disable && !stream.is_unix();
     let mut guest = Guest { stream, env, begun: None, offers_tls, may_ask: MayAsk { tls: true, gss: true } };
     loop {
-        let fault = match guest.hear().await {
+        let heard = match env.deadline {
+            Some(deadline) => timeout_at(deadline, guest.hear()).await,
+            None => Ok(guest.hear().await),
+        };
+        let fault = match heard.unwrap_or_else(|elapsed| Err(io::Error::from(elapsed).into())) {
             Ok(Wish::Cancel { process_id, secret }) => {
                 return Ok(Greeting::Cancel { stream: guest.stream, process_id, secret });
             }
@@ -158,8 +162,8 @@ impl From<StartupError> for Fault {
 struct Guest<'a> {
     stream: Stream,
     env: &'a GreetEnv<'a>,
-    /// The first byte of all, while nobody has made anything of it.
-    begun: Option<u8>,
+    /// The first bytes of all, while nobody has made anything of them.
+    begun: Option<[u8; LENGTH_WORD]>,
     offers_tls: bool,
     may_ask: MayAsk,
 }
@@ -175,9 +179,9 @@ impl Guest<'_> {
     async fn hear(&mut self) -> Result<Wish, Fault> {
         let fresh = self.may_ask.tls && self.may_ask.gss;
         if fresh {
-            let mut first = [0; 1];
-            self.fill(&mut first).await?;
-            self.begun = Some(first[0]);
+            let mut first = [0; LENGTH_WORD];
+            self.stream.read_exact_ahead(&mut first).await?;
+            self.begun = Some(first);
             if self.offers_tls && first[0] == TLS_HANDSHAKE_RECORD {
                 return Ok(Wish::Encrypt { rash: false });
             }
@@ -223,7 +227,7 @@ impl Guest<'_> {
             let _ticket = env.handshakes.enter().await;
             let handshake = async {
                 match begun {
-                    Some(byte) => stream.accept_direct_tls(env.tls, &[byte]).await,
+                    Some(first) => stream.accept_direct_tls(env.tls, &first).await,
                     None => stream.accept_tls(env.tls).await,
                 }
             };
@@ -241,23 +245,23 @@ impl Guest<'_> {
         }
     }
 
-    async fn fill(&mut self, buf: &mut [u8]) -> io::Result<()> {
-        within(self.env.deadline, self.stream.read_exact_ahead(buf)).await
-    }
-
     async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        within(self.env.deadline, self.stream.write_all(bytes)).await
+        self.stream.write_all(bytes).await
     }
 
     async fn next_packet(&mut self) -> Result<StartupPacket, Fault> {
-        let mut word = [0; LENGTH_WORD];
-        let begun = self.begun.take();
-        word[0] = begun.unwrap_or_default();
-        self.fill(&mut word[usize::from(begun.is_some())..]).await?;
+        let word = match self.begun.take() {
+            Some(word) => word,
+            None => {
+                let mut word = [0; LENGTH_WORD];
+                self.stream.read_exact_ahead(&mut word).await?;
+                word
+            }
+        };
         // Judged before anything is reserved (B4).
         let mut packet = vec![0; startup_length(word)?];
         packet[..LENGTH_WORD].copy_from_slice(&word);
-        self.fill(&mut packet[LENGTH_WORD..]).await?;
+        self.stream.read_exact_ahead(&mut packet[LENGTH_WORD..]).await?;
         Ok(StartupPacket::parse(&packet)?)
     }
 

@@ -1,20 +1,22 @@
 //! Takes connections in and hands them to the workers.
 //!
-//! Owns: one task per listener, and what it does when accepting fails. Does not know: what a connection says; caps
-//! on logins are the workers'.
+//! Owns: one task per listener, where it runs, and what it does when accepting fails. Does not know: what a connection
+//! says; caps on logins are the workers'.
+//!
+//! A single worker accepts by itself: handing a connection from thread to thread costs more than accepting it does.
+//! Among several the control plane accepts, so that a busy worker does not keep clients from the others.
 //!
 //! Invariants: the task ends only when told to, or when no worker is left (R113); it never waits for one client.
 
 use std::io;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tracing::{error, warn};
 
 use super::fleet::Fleet;
 use crate::config::SocketOptions;
-use crate::net::{Listener, clock, is_transient_accept_error};
+use crate::net::{Detached, Listener, clock, is_transient_accept_error, rt};
 use crate::worker::ToWorker;
 
 /// Rest after a failure that passes by itself, such as too few descriptors: long enough not to spin, short enough
@@ -38,17 +40,47 @@ pub(super) async fn serve(
     closing: watch::Receiver<bool>,
     options: watch::Receiver<SocketOptions>,
 ) {
-    let listener = Arc::new(listener);
+    let ends = (fleet.clone(), closing, options);
+    if fleet.len() > 1 || !listener.is_free() {
+        return serve_here(listener, ends).await;
+    }
+    let (running, ended) = oneshot::channel::<()>();
+    let hosted = fleet.tell_one(ToWorker::Host(Box::new(move || {
+        Box::pin(async move {
+            serve_on_worker(listener, ends).await;
+            drop(running);
+        })
+    })));
+    if hosted.is_ok() {
+        let _ = ended.await; // it never answers: it ends, if only with its worker
+    }
+}
+
+type Ends = (Fleet, watch::Receiver<bool>, watch::Receiver<SocketOptions>);
+
+async fn serve_here(listener: Listener, (fleet, closing, options): Ends) {
     let address = listener.local_addr_text();
-    let next = || {
-        let listener = Arc::clone(&listener);
-        async move {
-            let taken = listener.accept_some(AT_ONCE).await?;
-            Ok(taken.into_iter().map(ToWorker::Accept).collect())
-        }
+    let acceptor = match listener.acceptor() {
+        Ok(acceptor) => acceptor,
+        Err(error) => return error!("cannot accept on {address}: {error}"),
     };
+    let next = || acceptor.accept_some(AT_ONCE);
     tokio::select! {
-        () = accept_all(next, &address, fleet, closing) => {}
+        () = accept_all((next, tokio::time::sleep), &address, fleet, closing) => {}
+        () = follow(&listener, options) => {}
+    }
+}
+
+async fn serve_on_worker(listener: Listener, (fleet, closing, options): Ends) {
+    let address = listener.local_addr_text();
+    let acceptor = match listener.local_acceptor() {
+        Ok(acceptor) => acceptor,
+        Err(error) => return error!("cannot accept on {address}: {error}"),
+    };
+    let next = || acceptor.accept_some(AT_ONCE);
+    let sleep = |pause| rt::sleep_until(clock::now() + pause);
+    tokio::select! {
+        () = accept_all((next, sleep), &address, fleet, closing) => {}
         () = follow(&listener, options) => {}
     }
 }
@@ -64,21 +96,30 @@ async fn follow(listener: &Listener, mut options: watch::Receiver<SocketOptions>
     std::future::pending::<()>().await;
 }
 
-async fn accept_all<F>(next: impl Fn() -> F, address: &str, fleet: Fleet, mut closing: watch::Receiver<bool>)
-where
-    F: Future<Output = io::Result<Vec<ToWorker>>>,
+async fn accept_all<F, S>(
+    (next, sleep): (impl Fn() -> F, impl Fn(Duration) -> S),
+    address: &str,
+    fleet: Fleet,
+    mut closing: watch::Receiver<bool>,
+) where
+    F: Future<Output = io::Result<Vec<Detached>>>,
+    S: Future<Output = ()>,
 {
     let mut complaints = Complaints::default();
     let work = async {
         loop {
             match next().await {
                 Ok(connections) => {
-                    if !fleet.hand_over_all(connections).await {
+                    if !fleet.hand_over_all(connections.into_iter().map(ToWorker::Accept)).await {
                         error!("no worker is left, not listening on {address} any more");
                         return;
                     }
                 }
-                Err(failure) => rest(&failure, address, &mut complaints).await,
+                Err(failure) => {
+                    if let Some(pause) = rest_after(&failure, address, &mut complaints) {
+                        sleep(pause).await;
+                    }
+                }
             }
         }
     };
@@ -89,16 +130,16 @@ where
     }
 }
 
-async fn rest(failure: &io::Error, address: &str, complaints: &mut Complaints) {
+/// Complains of a failure, and says how long to rest.
+fn rest_after(failure: &io::Error, address: &str, complaints: &mut Complaints) -> Option<Duration> {
     // The kernel has already taken these off its queue: there is nothing to rest from.
     if matches!(failure.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) {
-        return;
+        return None;
     }
     if let Some(swallowed) = complaints.may_speak(clock::now()) {
         warn!(swallowed, "accept() on {address} failed: {failure}");
     }
-    let pause = if is_transient_accept_error(failure) { SHORT_REST } else { LONG_REST };
-    tokio::time::sleep(pause).await;
+    Some(if is_transient_accept_error(failure) { SHORT_REST } else { LONG_REST })
 }
 
 /// Keeps repeated complaints out of the log.
@@ -122,10 +163,17 @@ impl Complaints {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::super::testing::{Crew, config_with, crew};
     use super::*;
+    use crate::config::Runtime;
+
+    fn connection() -> Detached {
+        let (one, _) = std::os::unix::net::UnixStream::pair().unwrap();
+        Detached::for_test(one)
+    }
 
     /// EMFILE on Linux.
     const EMFILE: i32 = 24;
@@ -156,18 +204,43 @@ mod tests {
                     0 => Err(io::ErrorKind::ConnectionAborted.into()),
                     1..=3 => Err(io::Error::from_raw_os_error(EMFILE)),
                     4 => Err(io::Error::other("unheard of")),
-                    5 => Ok(vec![ToWorker::Resume(None)]),
+                    5 => Ok(vec![connection()]),
                     _ => std::future::pending().await,
                 }
             }
         };
         let start = clock::now();
-        let task = tokio::spawn(async move { accept_all(next, "here", fleet, closing).await });
+        let task =
+            tokio::spawn(async move { accept_all((next, tokio::time::sleep), "here", fleet, closing).await });
         assert!(inboxes[0].recv().await.is_some());
         assert!(clock::now().duration_since(start) >= LONG_REST + 3 * SHORT_REST);
         assert!(calls.load(Ordering::Relaxed) <= 7, "it does not spin");
         close.send(true).unwrap();
         task.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_single_worker_accepts_by_itself_until_the_listener_is_to_close() {
+        for runtime in [Runtime::Reactor, Runtime::Tokio] {
+            let Crew { fleet, mut inboxes, .. } = crew(1, 4);
+            let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = socket.local_addr().unwrap();
+            let settings = config_with(&[]).sockets;
+            let listener = Listener::from_std(socket, &settings).unwrap();
+            let (_set, options) = watch::channel(settings);
+            let (close, closing) = watch::channel(false);
+            let task = tokio::spawn(serve(listener, fleet, closing, options));
+            let Some(ToWorker::Host(errand)) = inboxes[0].recv().await else { panic!("no errand") };
+            let thread = rt::run_worker("worker", runtime, errand).unwrap();
+            let _near: Vec<_> = (0..3).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+            for _ in 0..3 {
+                assert!(matches!(inboxes[0].recv().await, Some(ToWorker::Accept(_))));
+            }
+            close.send(true).unwrap();
+            task.await.unwrap();
+            thread.join().unwrap();
+            assert!(std::net::TcpStream::connect(address).is_err(), "the socket is closed");
+        }
     }
 
     #[tokio::test]
@@ -179,7 +252,7 @@ mod tests {
         let listener = Listener::from_std(socket, &settings).unwrap();
         let (set, options) = watch::channel(settings.clone());
         let (_close, closing) = watch::channel(false);
-        let task = tokio::spawn(serve(listener, fleet, closing, options));
+        let task = tokio::spawn(serve_here(listener, (fleet, closing, options)));
         settings.user_timeout = Some(Duration::from_millis(4321));
         set.send_replace(settings);
         while socket2::SockRef::from(&seen).tcp_user_timeout().unwrap() != Some(Duration::from_millis(4321)) {
@@ -196,8 +269,9 @@ mod tests {
     async fn closing_ends_the_task_even_while_every_inbox_is_full() {
         let Crew { fleet, inboxes, .. } = crew(1, 1);
         let (close, closing) = watch::channel(false);
-        let next = || async { Ok(vec![ToWorker::Resume(None)]) };
-        let task = tokio::spawn(async move { accept_all(next, "here", fleet, closing).await });
+        let next = || async { Ok(vec![connection()]) };
+        let task =
+            tokio::spawn(async move { accept_all((next, tokio::time::sleep), "here", fleet, closing).await });
         close.send(true).unwrap();
         task.await.unwrap();
         drop(inboxes);
@@ -208,6 +282,7 @@ mod tests {
         let Crew { fleet, inboxes, .. } = crew(2, 1);
         drop(inboxes);
         let (_close, closing) = watch::channel(false);
-        accept_all(|| async { Ok(vec![ToWorker::Resume(None)]) }, "here", fleet, closing).await;
+        let next = || async { Ok(vec![connection()]) };
+        accept_all((next, tokio::time::sleep), "here", fleet, closing).await;
     }
 }

@@ -76,7 +76,7 @@ impl Fleet {
 
     /// As [`hand_over`](Self::hand_over), one after the other. `false` if no worker is left; those that nobody has
     /// taken are closed then.
-    pub(super) async fn hand_over_all(&self, connections: Vec<ToWorker>) -> bool {
+    pub(super) async fn hand_over_all(&self, connections: impl Iterator<Item = ToWorker>) -> bool {
         for connection in connections {
             if !self.hand_over(connection).await {
                 return false;
@@ -91,6 +91,10 @@ impl Fleet {
     /// Not cancel safe: a connection in hand is closed when the future is dropped.
     pub(super) async fn hand_over(&self, connection: ToWorker) -> bool {
         let mut connection = connection;
+        if let [only] = &*self.0 {
+            let Some(back) = only.offer(connection) else { return true };
+            connection = back;
+        }
         for member in self.by_load() {
             let Some(back) = member.offer(connection) else { return true };
             connection = back;
@@ -121,6 +125,12 @@ impl Fleet {
             }
         }
         outcome
+    }
+
+    /// Gives the first worker an order.
+    pub(super) fn tell_one(&self, order: ToWorker) -> Result<(), Stuck> {
+        let Some(member) = self.0.first() else { return Err(Stuck) };
+        member.order(order).map_err(|_| Stuck)
     }
 
     /// Asks every worker.

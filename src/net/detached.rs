@@ -33,6 +33,12 @@ impl Detached {
         Ok(Stream { socket: socket.attach()?, tls, unread, ends })
     }
 
+    /// One that nobody has listened for.
+    #[cfg(test)]
+    pub(crate) fn for_test(socket: std::os::unix::net::UnixStream) -> Self {
+        Self { socket: FreeSocket::Unix(socket), tls: None, unread: None, ends: Ends::for_test() }
+    }
+
     /// The other end.
     pub fn endpoint(&self) -> Endpoint {
         self.ends.peer()

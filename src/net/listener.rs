@@ -10,10 +10,9 @@ use std::path::{Path, PathBuf};
 
 use mio::net::TcpListener;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::net::{UnixListener, UnixStream};
 
+use super::accepting::{Acceptor, LocalAcceptor};
 use super::detached::Detached;
 use super::endpoint::{Endpoint, Ends};
 use super::socket::FreeSocket;
@@ -48,7 +47,7 @@ pub enum BindError {
 /// Connections inherit the options of TCP from it, so none is set on each of them.
 #[derive(Debug)]
 pub struct Listener {
-    accepting: Accepting,
+    pub(super) accepting: Kind,
     /// What options are when nobody has set them.
     defaults: Option<sockopt::Defaults>,
     local: Endpoint,
@@ -56,12 +55,12 @@ pub struct Listener {
     _file: Option<SocketFile>,
 }
 
-/// On the control plane's reactor.
 #[derive(Debug)]
-enum Accepting {
-    /// Not tokio's, which would watch each connection on a reactor that it leaves at once, nor the standard library's,
-    /// whose connections block at first: either takes more system calls for each.
-    Tcp(AsyncFd<TcpListener>),
+pub(super) enum Kind {
+    /// On no reactor. Not tokio's, which would watch each connection on a reactor that it leaves at once, nor the
+    /// standard library's, whose connections block at first: either takes more system calls for each.
+    Tcp(TcpListener),
+    /// On the control plane's reactor: only tokio tells who is at the other end.
     Unix(UnixListener),
 }
 
@@ -131,10 +130,7 @@ impl Listener {
         socket.set_nonblocking(true)?;
         let local = Endpoint::Tcp(socket.local_addr()?);
         let defaults = Some(sockopt::Defaults::of(&SockRef::from(&socket))?);
-        // What is deprecated would be unsound for a type that changes its descriptor; this one keeps it for life.
-        #[expect(deprecated)]
-        let watched = AsyncFd::with_interest(TcpListener::from_std(socket), Interest::READABLE)?;
-        let accepting = Accepting::Tcp(watched);
+        let accepting = Kind::Tcp(TcpListener::from_std(socket));
         let listener = Self { accepting, defaults, local, _file: None };
         listener.set_options(options)?;
         Ok(listener)
@@ -146,7 +142,7 @@ impl Listener {
         file: Option<SocketFile>,
     ) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        let accepting = Accepting::Unix(UnixListener::from_std(socket)?);
+        let accepting = Kind::Unix(UnixListener::from_std(socket)?);
         let local = Endpoint::Unix { path: path.into(), peer_pid: None, peer_uid: None };
         Ok(Self { accepting, defaults: None, local, _file: file })
     }
@@ -157,53 +153,54 @@ impl Listener {
     /// The system refused one; those before it have been set.
     pub fn set_options(&self, options: &SocketOptions) -> io::Result<()> {
         match (&self.accepting, &self.defaults) {
-            (Accepting::Tcp(listener), Some(defaults)) => {
-                sockopt::apply_again(&SockRef::from(listener.get_ref()), options, defaults)
+            (Kind::Tcp(listener), Some(defaults)) => {
+                sockopt::apply_again(&SockRef::from(listener), options, defaults)
             }
-            (Accepting::Tcp(_) | Accepting::Unix(_), _) => Ok(()),
+            (Kind::Tcp(_) | Kind::Unix(_), _) => Ok(()),
         }
+    }
+
+    /// What waits for connections on tokio's reactor.
+    ///
+    /// # Errors
+    /// The system refused.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn acceptor(&self) -> io::Result<Acceptor<'_>> {
+        Acceptor::new(self)
+    }
+
+    /// What waits for connections on the reactor of the calling worker.
+    ///
+    /// # Errors
+    /// The system refused.
+    ///
+    /// # Panics
+    /// Outside a worker.
+    pub fn local_acceptor(&self) -> io::Result<LocalAcceptor<'_>> {
+        LocalAcceptor::new(self)
     }
 
     /// Waits for a connection. Cancel safe: none is lost.
     ///
     /// # Errors
-    /// As [`accept_some`](Self::accept_some).
+    /// As [`Acceptor::accept_some`].
+    ///
+    /// # Panics
+    /// Outside a runtime.
     pub async fn accept(&self) -> io::Result<Detached> {
-        let mut one = self.accept_some(1).await?;
+        let mut one = self.local_acceptor()?.accept_some(1).await?;
         one.pop().ok_or_else(|| io::ErrorKind::ConnectionAborted.into())
     }
 
-    /// Waits for connections and takes those that are there: at least one, and at most `most`, which is not 0. Cancel
-    /// safe: none is lost.
-    ///
-    /// # Errors
-    /// See [`is_transient_accept_error`]; nothing was taken then, and the listener can be asked again in any case.
-    pub async fn accept_some(&self, most: usize) -> io::Result<Vec<Detached>> {
-        match &self.accepting {
-            Accepting::Tcp(listener) => loop {
-                // The only wait: whatever has been taken is returned at once.
-                let mut ready = listener.readable().await?;
-                let (taken, failure) = self.take_tcp(listener.get_ref(), most);
-                match failure {
-                    // Events that came since then are not forgotten by this.
-                    Some(failure) if failure.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
-                    Some(failure) if taken.is_empty() => return Err(failure),
-                    // A lasting failure will be met again.
-                    Some(_) | None => {}
-                }
-                if !taken.is_empty() {
-                    return Ok(taken);
-                }
-            },
-            Accepting::Unix(listener) => {
-                let (unix, _) = listener.accept().await?;
-                Ok(vec![self.detached_unix(unix)?])
-            }
-        }
+    /// Whether it may be waited on elsewhere than on the control plane.
+    pub const fn is_free(&self) -> bool {
+        matches!(self.accepting, Kind::Tcp(_))
     }
 
-    /// At most `most` connections, and what ended the taking before that.
-    fn take_tcp(&self, listener: &TcpListener, most: usize) -> (Vec<Detached>, Option<io::Error>) {
+    /// At most `most` connections that are there, and what ended the taking before that.
+    pub(super) fn take_tcp(&self, listener: &TcpListener, most: usize) -> (Vec<Detached>, Option<io::Error>) {
         let mut taken = Vec::new();
         for _ in 0..most {
             match listener.accept() {
@@ -223,7 +220,7 @@ impl Listener {
         Some(Self::detached(FreeSocket::Tcp(tcp), Endpoint::Tcp(peer), local))
     }
 
-    fn detached_unix(&self, unix: UnixStream) -> io::Result<Detached> {
+    pub(super) fn detached_unix(&self, unix: UnixStream) -> io::Result<Detached> {
         let cred = unix.peer_cred().map_err(gone_already)?;
         let Endpoint::Unix { path, .. } = &self.local else {
             return Err(io::Error::other("a Unix listener without a path"));

@@ -9,21 +9,13 @@ use std::time::{Duration, Instant};
 use super::cancel::CancelTarget;
 use super::conn::{Alarms, ServerConn, ServerEntry};
 use super::open::{Opened, ServerPlan};
+use super::welcome::Welcome;
 use crate::auth::ScramKeys;
 use crate::config::Secret;
 use crate::metrics::Counters;
 use crate::net::clock;
 use crate::pool::Pool;
 use crate::session::{Catalog, Outbox, ParamSet, Rules, ServerFacts, Session, Taken, TrackedNames, Turn};
-
-/// What PostgreSQL reports at login, for clients that log in to the pooler.
-#[derive(Debug, Clone, Default)]
-pub struct Welcome {
-    /// Every reported parameter, in the order of the reports.
-    pub reported: Vec<(Vec<u8>, Vec<u8>)>,
-    /// The followed ones among them.
-    pub followed: ParamSet,
-}
 
 /// Settings of one pool that a reload may change.
 #[derive(Debug, Clone)]
@@ -92,7 +84,7 @@ impl Home {
                 facts.params.set(index, value);
             }
         }
-        let welcome = Welcome { reported: opened.parameters, followed: facts.params.clone() };
+        let welcome = Welcome::new(opened.parameters, &self.names);
         self.welcome.replace(Some(Rc::new(welcome)));
         let stream = opened.stream;
         let backend_pid = opened.key.as_ref().map_or(0, |key| key.process_id);
@@ -121,18 +113,9 @@ impl Home {
     /// will be told (R46). What a client has set on that server stays its own.
     pub fn refresh_welcome(&self, before: &ParamSet, after: &ParamSet) {
         let Some(known) = self.welcome.borrow().clone() else { return };
-        if before == after {
-            return;
+        if before != after {
+            self.welcome.replace(Some(Rc::new(known.changed(&self.names, before, after))));
         }
-        let mut fresh = Welcome::clone(&known);
-        for (name, value) in &mut fresh.reported {
-            let Some(index) = self.names.index(name) else { continue };
-            if let Some(changed) = after.value(index).filter(|now| before.value(index) != Some(*now)) {
-                *value = changed.to_vec();
-                fresh.followed.set(index, changed);
-            }
-        }
-        self.welcome.replace(Some(Rc::new(fresh)));
     }
 
     /// Gives bytes of a server without a client to the conversation that knows its position; what that would say is

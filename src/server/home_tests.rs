@@ -24,10 +24,14 @@ async fn s31_r46_the_welcome_learns_what_an_idle_server_reports_and_not_what_a_c
     lease.facts.params.set(style, b"German");
     home.refresh_welcome(&before, &lease.facts.params);
     let welcome = home.welcome.borrow().clone().unwrap();
-    assert_eq!(welcome.followed.value(zone), Some(&b"UTC"[..]), "one client's zone is nobody else's");
-    assert_eq!(welcome.followed.value(style), Some(&b"German"[..]), "r46: what changed by itself is told");
-    let told: Vec<_> = welcome.reported.iter().map(|(_, value)| String::from_utf8_lossy(value)).collect();
-    assert_eq!(told, ["UTC", "German", "15.0"]);
+    assert_eq!(welcome.followed().value(zone), Some(&b"UTC"[..]), "one client's zone is nobody else's");
+    assert_eq!(welcome.followed().value(style), Some(&b"German"[..]), "r46: what changed by itself is told");
+    let mut told = Vec::new();
+    welcome.put(&mut told, welcome.followed());
+    let told = String::from_utf8_lossy(&told).into_owned();
+    for (name, value) in [("TimeZone", "UTC"), ("DateStyle", "German"), ("server_version", "15.0")] {
+        assert!(told.contains(&format!("{name}\0{value}\0")), "{told:?}");
+    }
 }
 
 /// A reload takes a pool from one mode to another while clients of the old one are there.

@@ -4,8 +4,8 @@
 //! Does not know: clients.
 //!
 //! Reading order: `open` (from a plan to a connection that is ready), `encrypt` (TLS or not), `wire` (messages of a
-//! server that is not logged in), `cancel`, `error`; then `conn` (what the pool lends), `home` (what one pool
-//! shares), `wind_down` (servers without a client).
+//! server that is not logged in), `cancel`, `error`; then `conn` (what the pool lends), `home` and
+//! `welcome` (what one pool shares), `wind_down` (servers without a client).
 
 mod cancel;
 #[cfg(test)]
@@ -25,6 +25,7 @@ pub(crate) mod test_net;
 pub(crate) mod test_pool;
 #[cfg(test)]
 mod tests;
+mod welcome;
 mod wind_down;
 #[cfg(test)]
 mod wind_down_tests;
@@ -33,6 +34,7 @@ mod wire;
 pub use cancel::{CancelError, CancelTarget, send_cancel};
 pub use conn::{Alarms, ServerConn, ServerEntry, open_for};
 pub use error::{OpenCause, OpenError, OpenKind};
-pub use home::{Home, HomeSettings, ProvenSecrets, Welcome};
+pub use home::{Home, HomeSettings, ProvenSecrets};
 pub use open::{Opened, ServerKey, ServerPlan, open};
+pub use welcome::Welcome;
 pub use wind_down::{Left, cancel_server, give_back, retire, wind_down};

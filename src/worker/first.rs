@@ -144,7 +144,7 @@ pub(super) fn refuse_unfollowable(
     let unreported = |name: &str| {
         let index = home.names.index(name.as_bytes());
         let known =
-            welcome.as_ref().zip(index).is_some_and(|(welcome, at)| welcome.followed.value(at).is_some());
+            welcome.as_ref().zip(index).is_some_and(|(welcome, at)| welcome.followed().value(at).is_some());
         !known && index != Some(TrackedNames::APPLICATION_NAME)
     };
     let may_be_dropped = |name: &str| ignored.iter().any(|ignored| ignored.eq_ignore_ascii_case(name));
@@ -225,9 +225,8 @@ mod tests {
     #[tokio::test]
     async fn t11_a_startup_value_that_no_server_reports_is_refused_rather_than_lost() {
         let bench = Bench::new();
-        let mut followed = ParamSet::default();
-        followed.set(bench.home.names.index(b"TimeZone").unwrap(), b"UTC");
-        bench.home.welcome.replace(Some(Rc::new(Welcome { reported: Vec::new(), followed })));
+        let welcome = Welcome::new(vec![(b"TimeZone".into(), b"UTC".into())], &bench.home.names);
+        bench.home.welcome.replace(Some(Rc::new(welcome)));
         let ask = |name: &str, ignored: &[String]| {
             refuse_unfollowable(&bench.home, &[(name.into(), "x".into())], ignored)
         };

@@ -1,5 +1,6 @@
 //! The only way into a worker from another thread.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -14,11 +15,16 @@ use crate::net::{Detached, TlsContext};
 /// Messages that may wait for one worker. Senders wait when it is full, so accepting slows down by itself.
 pub const INBOX_BOUND: usize = 1024;
 
+/// Makes work that is to be done on a worker's thread.
+pub type Errand = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()>>> + Send>;
+
 /// What other threads may ask of a worker. Commands that take time answer on their `done` channel; a dropped
 /// channel means the worker has ended.
 pub enum ToWorker {
     /// A new connection, straight from a listener. The worker does TLS, login and everything after it.
     Accept(Detached),
+    /// Work of the control plane's that is cheapest on this thread. It ends with the worker at the latest.
+    Host(Errand),
     /// A client that has logged in on another worker; its pool is at home here.
     Adopt(Box<Migrant>),
     /// A cancel request whose key was given out by this worker.

@@ -1,29 +1,27 @@
-//! A client's life, from its socket to the one line that tells its end.
+//! A client's life, from its socket to its welcome.
 
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll, ready};
 use std::time::{Instant, SystemTime};
 
 use super::first::{first_server, refuse_unfollowable};
 use super::homes::server_user;
 use super::inbox::{Arrival, Migrant, ToWorker};
 use super::state::{ProcessCount, Standing, Worker};
+use super::task::{Aboard, Life, Settled};
 use super::words::{client_params, put_welcome, say_goodbye};
 use crate::client::{
-    Authenticated, ClientEntry, ClientState, Conversation, Ended, Gatehouse, GreetEnv, Greeting, Identity,
-    LoginEnd, LoginEnv, Origin, authenticate, greet,
+    Authenticated, ClientEntry, ClientState, Conversation, Gatehouse, GreetEnv, Greeting, Identity, LoginEnd,
+    LoginEnv, Origin, authenticate, greet,
 };
 use crate::config::CONSOLE_NAMES;
 use crate::net::{Detached, Endpoint, Stream, clock, rt};
-use crate::pool::ClientPresence;
 use crate::proto::{PgError, SqlState, StartupMessage};
-use crate::server::{Home, ProvenSecrets, ServerConn};
+use crate::server::{Home, ProvenSecrets};
 use crate::session::Session;
 
 /// Takes a client off the worker's load, however its task ends.
-struct OnBoard(Rc<Worker>);
+pub(super) struct OnBoard(Rc<Worker>);
 
 impl Drop for OnBoard {
     fn drop(&mut self) {
@@ -51,17 +49,25 @@ impl Authenticated {
 }
 
 impl Worker {
-    /// A new connection. The acceptor has counted it for this worker.
-    pub(super) async fn serve_socket(self: Rc<Self>, socket: Detached) {
+    /// A new connection, put on the reactor at once: what it has said shows when the reactor is asked next. The acceptor
+    /// has counted it for this worker.
+    pub(super) fn receive(self: &Rc<Self>, socket: Detached) {
+        let on_board = OnBoard(Rc::clone(self));
+        if let Ok(stream) = socket.attach() {
+            rt::spawn_detached("client", Life::Arriving(Box::pin(Rc::clone(self).greet(stream, on_board))));
+        }
+    }
+
+    async fn greet(self: Rc<Self>, mut stream: Stream, on_board: OnBoard) -> Option<Settled> {
         let connected_at = clock::wall();
-        let on_board = OnBoard(Rc::clone(&self));
-        let peer = socket.endpoint();
-        let origin = Origin::from(&peer);
-        let now = clock::now();
-        let Ok(mut stream) = socket.attach() else { return };
-        let place = match self.door.enter(origin, now) {
+        let peer = stream.endpoint();
+        let now = rt::turn_time();
+        let place = match self.door.enter(Origin::from(&peer), now) {
             Ok(place) => place,
-            Err(refusal) => return say_goodbye(&mut stream, Vec::new(), Some(refusal.for_client())).await,
+            Err(refusal) => {
+                say_goodbye(&mut stream, Vec::new(), Some(refusal.for_client())).await;
+                return None;
+            }
         };
         let config = self.config();
         let deadline = config.pacing.client_login_timeout.map(|limit| now + limit);
@@ -71,9 +77,13 @@ impl Worker {
             Ok(Greeting::Login { stream, message }) => (stream, message),
             Ok(Greeting::Cancel { stream, process_id, secret }) => {
                 self.route_cancel(process_id, &secret).await;
-                return drop(stream); // its end tells the client that the request was dealt with
+                drop(stream); // its end tells the client that the request was dealt with
+                return None;
             }
-            Err(end) => return self.end_login(&peer, None, end, None).await,
+            Err(end) => {
+                self.end_login(&peer, None, end, None).await;
+                return None;
+            }
         };
         let (verifiers, seed, own_uid) = (&self.verifiers, &self.seed, self.own_uid);
         let env = LoginEnv { config: &config, verifiers, derivations, seed, own_uid, deadline };
@@ -83,39 +93,58 @@ impl Worker {
                 if end.class == crate::client::EndClass::Unproven {
                     place.fail(clock::now());
                 }
-                return self.end_login(&peer, Some(stream), end, Some(&message)).await;
+                self.end_login(&peer, Some(stream), end, Some(&message)).await;
+                return None;
             }
         };
         drop(place);
+        self.admit(stream, authenticated, Arrival { connected_at, deadline }, on_board).await
+    }
+
+    /// One who has proved who it is, on its way to where it will live.
+    async fn admit(
+        self: Rc<Self>,
+        mut stream: Stream,
+        authenticated: Authenticated,
+        arrival: Arrival,
+        on_board: OnBoard,
+    ) -> Option<Settled> {
         // Only now: those who have not proved who they are have limits of their own (R108).
         let counted = ProcessCount::new(&self.shared);
         if let Some(refusal) = self.not_admitted(&authenticated) {
-            authenticated.log_refusal(&peer, &refusal);
-            return say_goodbye(&mut stream, authenticated.accepted, Some(refusal)).await;
+            authenticated.log_refusal(&stream.endpoint(), &refusal);
+            say_goodbye(&mut stream, authenticated.accepted, Some(refusal)).await;
+            return None;
         }
         if let Identity::Console(rights) = authenticated.identity {
             drop(counted);
-            return self.serve_console(stream, authenticated, rights, connected_at).await;
+            // In a box: few come here, and all others should not carry the room for it.
+            Box::pin(self.serve_console(stream, authenticated, rights, arrival.connected_at)).await;
+            drop(on_board);
+            return None;
         }
         let home_worker = self.worker_for(&authenticated);
-        let arrival = Arrival { connected_at, deadline };
         if home_worker == self.index {
             return self.serve_client(stream, authenticated, arrival, (on_board, counted)).await;
         }
-        let Ok(socket) = stream.detach() else { return };
-        let Some(inbox) = self.shared.inboxes.get(home_worker).cloned() else { return };
+        let socket = stream.detach().ok()?;
+        let inbox = self.shared.inboxes.get(home_worker)?.clone();
         let migrant = Migrant { socket, authenticated, arrival, counted };
         let _ = inbox.send(ToWorker::Adopt(Box::new(migrant))).await;
+        None
     }
 
     /// A client that logged in elsewhere and lives here from now on.
-    pub(super) async fn adopt(self: Rc<Self>, migrant: Migrant) {
+    pub(super) fn adopt(self: &Rc<Self>, migrant: Migrant) {
         self.load.fetch_add(1, Ordering::Relaxed);
-        let on_board = OnBoard(Rc::clone(&self));
+        let on_board = OnBoard(Rc::clone(self));
         let Migrant { socket, authenticated, arrival, counted } = migrant;
         let peer = socket.endpoint();
         match socket.attach() {
-            Ok(stream) => self.serve_client(stream, authenticated, arrival, (on_board, counted)).await,
+            Ok(stream) => {
+                let serve = Rc::clone(self).serve_client(stream, authenticated, arrival, (on_board, counted));
+                rt::spawn_detached("client", Life::Arriving(Box::pin(serve)));
+            }
             Err(error) => {
                 let Authenticated { user, database, .. } = authenticated;
                 tracing::warn!(%error, %peer, user, database, "client lost between workers");
@@ -124,6 +153,9 @@ impl Worker {
     }
 
     fn worker_for(&self, authenticated: &Authenticated) -> usize {
+        if self.shared.inboxes.len() == 1 {
+            return self.index;
+        }
         let config = self.config();
         let entry = config.database(&authenticated.database);
         let user = entry.map_or(&*authenticated.user, |entry| server_user(entry, &authenticated.user));
@@ -171,8 +203,8 @@ impl Worker {
         authenticated: Authenticated,
         arrival: Arrival,
         counts: (OnBoard, ProcessCount),
-    ) {
-        let now = clock::now();
+    ) -> Option<Settled> {
+        let now = rt::turn_time();
         let config = self.config();
         let (database, login) = (authenticated.database.clone(), authenticated.user.clone());
         let server = config.database(&database).map(|entry| server_user(entry, &login).to_owned());
@@ -181,7 +213,8 @@ impl Worker {
             let mut stream = stream;
             let gone = PgError::fatal(SqlState::ADMIN_SHUTDOWN, "database removed");
             authenticated.log_refusal(&stream.ends().peer(), &gone);
-            return say_goodbye(&mut stream, authenticated.accepted, Some(gone)).await;
+            say_goodbye(&mut stream, authenticated.accepted, Some(gone)).await;
+            return None;
         };
         if config.database(&database).is_some_and(|entry| entry.user.is_none()) {
             let proven = ProvenSecrets {
@@ -194,7 +227,7 @@ impl Worker {
         }
         let connected_at = arrival.connected_at;
         let registered = self.register(&stream, &authenticated, key, connected_at, Some(Rc::clone(&home)));
-        self.converse(stream, authenticated, (registered, counts), arrival.deadline).await;
+        self.converse(stream, authenticated, (registered, counts), arrival.deadline).await
     }
 
     pub(super) fn register(
@@ -231,11 +264,15 @@ impl Worker {
         authenticated: Authenticated,
         books: (Registered, (OnBoard, ProcessCount)),
         deadline: Option<Instant>,
-    ) {
+    ) -> Option<Settled> {
         let entry = Rc::clone(&books.0.entry);
-        let Some(home) = entry.home.clone() else { return };
+        let home = entry.home.clone()?;
         let present = home.pool.client_present();
-        let served = first_server(&home, &mut stream, &entry, &self.scratch, deadline).await;
+        let served = if home.welcome.borrow().is_some() {
+            Ok(())
+        } else {
+            Box::pin(first_server(&home, &mut stream, &entry, &self.scratch, deadline)).await
+        };
         let served = served.and_then(|()| {
             let ignored = &self.config().ignore_startup_parameters;
             refuse_unfollowable(&home, &authenticated.parameters, ignored)
@@ -254,7 +291,7 @@ impl Worker {
             if let Some(tell) = unserved.for_client() {
                 say_goodbye(&mut stream, authenticated.accepted, Some(tell)).await;
             }
-            return;
+            return None;
         }
         let params = client_params(&home, &authenticated.parameters);
         let mut welcome = authenticated.accepted;
@@ -273,93 +310,13 @@ impl Worker {
                 peer.addr_text()
             );
         }
-        if stream.write_all(&welcome).await.is_err() || stream.flush().await.is_err() {
-            return;
-        }
+        stream.write_all(&welcome).await.ok()?;
         entry.state.set(ClientState::Idle);
         let session = Session::new(log.rules, params);
         let scratch = Rc::clone(&self.scratch);
         let conversation = Conversation::new(stream, session, scratch);
         let (registered, (on_board, counted)) = books;
         let aboard = Aboard { registered, _on_board: on_board, _counted: counted, _present: present };
-        // A task of its own: what logging in needed, several kB, is not carried through the client's idle hours.
-        rt::spawn_detached("client", Life::Talking(conversation, aboard));
-    }
-}
-
-/// What takes a client out of all books, however its task ends.
-struct Aboard {
-    registered: Registered,
-    _on_board: OnBoard,
-    _counted: ProcessCount,
-    _present: ClientPresence<ServerConn>,
-}
-
-/// A client's task. There is one for each client, idle or not, so it is written out: an `async fn` would hold the
-/// conversation twice, and the room for its end all the time.
-enum Life {
-    Talking(Conversation, Aboard),
-    Parting(Pin<Box<dyn Future<Output = ()>>>),
-    Over,
-}
-
-impl Future for Life {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if let Self::Talking(conversation, aboard) = &mut *self {
-            let entry = &aboard.registered.entry;
-            let Some(home) = &entry.home else { return Poll::Ready(()) };
-            let ended = ready!(conversation.poll_turn(cx, entry, home));
-            if let Self::Talking(conversation, aboard) = std::mem::replace(&mut *self, Self::Over) {
-                *self = Self::Parting(Box::pin(part(conversation, ended, aboard)));
-            }
-        }
-        match &mut *self {
-            Self::Parting(end) => end.as_mut().poll(cx),
-            Self::Talking(..) | Self::Over => Poll::Ready(()),
-        }
-    }
-}
-
-/// The one line at the end of a conversation, and the last words.
-async fn part(conversation: Conversation, ended: Ended, aboard: Aboard) {
-    let Some((mut stream, unsent)) = conversation.finish(&ended) else { return };
-    let entry = &aboard.registered.entry;
-    let Some(home) = &entry.home else { return };
-    if let Some(class) = ended.class() {
-        home.counters.borrow_mut().error(class);
-    }
-    let log = home.settings.borrow().log_disconnections;
-    if log {
-        let age = clock::wall().duration_since(entry.connected_at.into()).unwrap_or_default().as_secs();
-        tracing::info!(
-            client = entry.id,
-            peer = %entry.ends.peer(),
-            user = &*entry.user,
-            database = entry.database(),
-            "closing because: {ended} (age={age}s)"
-        );
-    }
-    let Some(unsent) = unsent else { return };
-    if ended.is_parting() && unsent.is_empty() && !stream.has_unsent() {
-        return; // it went by itself and has everything
-    }
-    say_goodbye(&mut stream, unsent, ended.for_client()).await;
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::net::Stream;
-    use crate::session::Rested;
-
-    /// Ten thousand idle clients are to cost 7 MB.
-    #[test]
-    fn a_logged_in_client_is_small() {
-        assert!(size_of::<Stream>() <= 56, "stream: {}", size_of::<Stream>());
-        assert!(size_of::<Rested>() <= 64, "session: {}", size_of::<Rested>());
-        assert!(size_of::<ClientEntry>() <= 200, "entry: {}", size_of::<ClientEntry>());
-        assert!(size_of::<Life>() <= 168, "task: {}", size_of::<Life>());
+        Some((conversation, aboard))
     }
 }

@@ -3,8 +3,8 @@
 //! Owns: which client, pool and server live on this thread, and the tasks that serve them. Does not know: the
 //! protocol.
 //!
-//! Reading order: `state` (what a worker owns), `life`, `first` and `words` (a client from socket to
-//! farewell), `console`, `cancelling`, `homes` (pools from the configuration), `janitor` (servers opened and closed), `tick`, `inbox` and `orders`, `report`.
+//! Reading order: `state` (what a worker owns), `life`, `first`, `task` and `words` (a client from socket
+//! to farewell), `console`, `cancelling`, `homes` (pools from the configuration), `janitor` (servers opened and closed), `tick`, `inbox` and `orders`, `report`.
 
 mod cancelling;
 mod console;
@@ -16,6 +16,7 @@ mod life;
 mod orders;
 mod report;
 mod state;
+mod task;
 mod tick;
 mod words;
 
@@ -28,7 +29,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 use std::thread::JoinHandle;
 
-pub use inbox::{Arrival, Drain, INBOX_BOUND, Migrant, ToWorker};
+pub use inbox::{Arrival, Drain, Errand, INBOX_BOUND, Migrant, ToWorker};
 
 use crate::admin::AdminHandle;
 use crate::auth::AuthSeed;

@@ -30,12 +30,9 @@ impl Worker {
     fn obey(self: &Rc<Self>, message: ToWorker) {
         let now = clock::now();
         match message {
-            ToWorker::Accept(socket) => {
-                rt::spawn_detached("client", Rc::clone(self).serve_socket(socket));
-            }
-            ToWorker::Adopt(migrant) => {
-                rt::spawn_detached("client", Rc::clone(self).adopt(*migrant));
-            }
+            ToWorker::Accept(socket) => self.receive(socket),
+            ToWorker::Adopt(migrant) => self.adopt(*migrant),
+            ToWorker::Host(errand) => rt::spawn_detached("hosted", errand()),
             ToWorker::Cancel { process_id, secret, done } => self.cancel(process_id, secret, done),
             ToWorker::Configure(config, tls) => {
                 self.configure(&config, &tls, now);

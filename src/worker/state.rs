@@ -133,10 +133,10 @@ impl Worker {
     /// number of this worker (S37).
     pub(super) fn fresh_key(&self) -> Result<(i32, i32), EntropyError> {
         loop {
-            let (high, secret) = (u32::from_ne_bytes(random()?), u32::from_ne_bytes(random()?));
-            let low = u32::try_from(self.index & 0xff).unwrap_or(0);
-            let process_id = i32::try_from((high & 0x7fff_ff00) | low).unwrap_or(0);
-            let key = (process_id, i32::from_be_bytes(secret.to_be_bytes()));
+            let [a, b, c, _, secret @ ..]: [u8; 8] = random()?;
+            let low = u8::try_from(self.index & 0xff).unwrap_or(0);
+            let process_id = i32::from_be_bytes([a & 0x7f, b, c, low]);
+            let key = (process_id, i32::from_be_bytes(secret));
             if process_id > 0xff && !self.clients.borrow().contains_key(&process_id) {
                 return Ok(key);
             }

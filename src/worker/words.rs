@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::net::{Stream, clock, rt};
-use crate::proto::{PgError, TxStatus, put_backend_key, put_parameter_status, put_ready};
+use crate::proto::{PgError, TxStatus, put_backend_key, put_ready};
 use crate::server::Home;
 use crate::session::ParamSet;
 
@@ -13,7 +13,7 @@ const GOODBYE_TIME: Duration = Duration::from_secs(2);
 /// The client's own startup values over what the servers of the pool report.
 pub(super) fn client_params(home: &Home, startup: &[(String, String)]) -> ParamSet {
     let welcome = home.welcome.borrow();
-    let mut params = welcome.as_ref().map(|welcome| welcome.followed.clone()).unwrap_or_default();
+    let mut params = welcome.as_ref().map(|welcome| welcome.followed().clone()).unwrap_or_default();
     for (name, value) in startup {
         if let Some(index) = home.names.index(name.as_bytes()) {
             params.set(index, value.as_bytes());
@@ -26,14 +26,8 @@ pub(super) fn client_params(home: &Home, startup: &[(String, String)]) -> ParamS
 }
 
 pub(super) fn put_welcome(out: &mut Vec<u8>, home: &Home, params: &ParamSet, key: (i32, i32)) {
-    /// PostgreSQL 17 reports its parameters in 400 bytes: one growth of the buffer and not one for each.
-    const USUAL: usize = 512;
-    out.reserve(USUAL);
     if let Some(welcome) = &*home.welcome.borrow() {
-        for (name, value) in &welcome.reported {
-            let own = home.names.index(name).and_then(|index| params.value(index));
-            put_parameter_status(out, name, own.unwrap_or(value));
-        }
+        welcome.put(out, params);
     }
     put_backend_key(out, key.0, key.1);
     put_ready(out, TxStatus::Idle);

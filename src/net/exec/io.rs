@@ -1,10 +1,10 @@
-//! A socket on the executor's reactor.
+//! A descriptor on the executor's reactor.
 //!
-//! Owns: one descriptor and its place on the reactor. Does not know: TLS, buffers.
+//! Owns: one socket and its place on the reactor, or that of somebody else's. Does not know: TLS, buffers.
 
 use std::io::{ErrorKind, IoSlice, Read, Result, Write};
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
@@ -181,6 +181,46 @@ impl Io {
                 done => return Poll::Ready(done),
             }
         }
+    }
+}
+
+/// Somebody else's descriptor on the reactor. Dropping it takes it off again.
+pub(in crate::net) struct Watch<'a> {
+    reactor: Rc<Reactor>,
+    id: SourceId,
+    fd: BorrowedFd<'a>,
+}
+
+impl<'a> Watch<'a> {
+    /// Watches for something to read.
+    pub(in crate::net) fn new(executor: &Executor, fd: BorrowedFd<'a>) -> Result<Self> {
+        let reactor = Rc::clone(executor.reactor());
+        let id = reactor.register(fd.as_raw_fd(), Start { writable: false, watch_write: false })?;
+        Ok(Self { reactor, id, fd })
+    }
+
+    /// Ready when a system call may find something.
+    pub(in crate::net) fn poll_ready(&self, cx: &Context<'_>) -> Poll<()> {
+        self.reactor.poll_ready(self.id, Side::Read, cx)
+    }
+
+    /// A system call found nothing.
+    pub(in crate::net) fn found_empty(&self) {
+        self.reactor.empty(self.id, Side::Read);
+    }
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.reactor.deregister(self.id, self.fd.as_raw_fd()) {
+            tracing::warn!("cannot take a listener off a reactor: {error}");
+        }
+    }
+}
+
+impl std::fmt::Debug for Watch<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Watch").field("fd", &self.fd).finish_non_exhaustive()
     }
 }
 

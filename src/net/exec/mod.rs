@@ -2,7 +2,7 @@
 //!
 //! Owns: when a task is polled. Does not know: what tasks do, and what the bytes on its sockets mean.
 //!
-//! One turn: poll the tasks that are ready, ask the reactor once (waiting if nothing is ready), read the clock once,
+//! One turn: poll the root and the tasks that are ready, ask the reactor once (waiting if nothing is ready), read the clock once,
 //! fire timers. Nothing on that way takes a lock or an atomic, except a waker's reference count.
 //!
 //! Invariants:
@@ -33,7 +33,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-pub(super) use io::Io;
+pub(super) use io::{Io, Watch};
 pub(super) use join::Join;
 pub(super) use tasks::panic_text;
 pub(super) use timers::Sleep;
@@ -103,7 +103,12 @@ impl Executor {
             if this.root_woken.take() && root.as_mut().poll(&mut cx).is_ready() {
                 break;
             }
-            this.turn();
+            this.tasks.run_ready();
+            // What a task has left for the root need not wait for the reactor.
+            if this.root_woken.take() && root.as_mut().poll(&mut cx).is_ready() {
+                break;
+            }
+            this.look_around();
         }
         this.tasks.close();
         drop(entered);
@@ -113,8 +118,7 @@ impl Executor {
         }
     }
 
-    fn turn(&self) {
-        self.tasks.run_ready();
+    fn look_around(&self) {
         let busy = self.root_woken.get() || self.tasks.has_ready();
         let limit = if busy { Some(Duration::ZERO) } else { self.timers.until_next(self.now.get()) };
         if self.reactor.turn(limit) {

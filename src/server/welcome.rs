@@ -1,0 +1,118 @@
+//! What PostgreSQL reports at login, for clients that log in to the pooler.
+//!
+//! Owns: the reports, as messages written once for all clients of a pool. Does not know: clients.
+
+use std::ops::Range;
+
+use crate::proto::put_parameter_status;
+use crate::session::{ParamSet, TrackedNames};
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub struct Welcome {
+    /// Every reported parameter, in the order of the reports.
+    reported: Vec<(Vec<u8>, Vec<u8>)>,
+    /// The followed ones among them.
+    followed: ParamSet,
+    /// A ParameterStatus for each.
+    messages: Vec<u8>,
+    /// Which of them are of followed parameters, in order: the place among the reports, the index, and where the
+    /// message is.
+    places: Vec<(usize, usize, Range<usize>)>,
+}
+
+impl Welcome {
+    /// Of reports in their order.
+    pub fn new(reported: Vec<(Vec<u8>, Vec<u8>)>, names: &TrackedNames) -> Self {
+        let mut followed = ParamSet::default();
+        let (mut messages, mut places) = (Vec::new(), Vec::new());
+        for (at, (name, value)) in reported.iter().enumerate() {
+            let begin = messages.len();
+            put_parameter_status(&mut messages, name, value);
+            if let Some(index) = names.index(name) {
+                followed.set(index, value);
+                places.push((at, index, begin..messages.len()));
+            }
+        }
+        Self { reported, followed, messages, places }
+    }
+
+    /// The followed parameters among those reported.
+    pub const fn followed(&self) -> &ParamSet {
+        &self.followed
+    }
+
+    /// Appends a ParameterStatus for each report, with the values of `params` for the parameters that are followed.
+    pub fn put(&self, out: &mut Vec<u8>, params: &ParamSet) {
+        /// For values that are longer than those reported, and for what comes behind: one growth of the buffer.
+        const MORE: usize = 128;
+        out.reserve(self.messages.len() + MORE);
+        let mut done = 0;
+        for (at, index, place) in &self.places {
+            let own = params.value(*index).filter(|own| self.followed.value(*index) != Some(*own));
+            let Some((own, (name, _))) = own.zip(self.reported.get(*at)) else { continue };
+            out.extend_from_slice(self.messages.get(done..place.start).unwrap_or_default());
+            put_parameter_status(out, name, own);
+            done = place.end;
+        }
+        out.extend_from_slice(self.messages.get(done..).unwrap_or_default());
+    }
+
+    /// The same with those values that differ between `before` and `after` as they are after.
+    #[must_use]
+    pub fn changed(&self, names: &TrackedNames, before: &ParamSet, after: &ParamSet) -> Self {
+        let mut reported = self.reported.clone();
+        for (at, index, _) in &self.places {
+            let changed = after.value(*index).filter(|now| before.value(*index) != Some(*now));
+            if let Some(((_, value), changed)) = reported.get_mut(*at).zip(changed) {
+                *value = changed.to_vec();
+            }
+        }
+        Self::new(reported, names)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(welcome: &Welcome, params: &ParamSet) -> Vec<u8> {
+        let mut out = b"before".to_vec();
+        welcome.put(&mut out, params);
+        out.split_off(6)
+    }
+
+    fn messages(reports: &[(&[u8], &[u8])]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for (name, value) in reports {
+            put_parameter_status(&mut out, name, value);
+        }
+        out
+    }
+
+    #[test]
+    fn every_client_hears_all_reports_in_their_order_with_its_own_values_in_their_places() {
+        let names = TrackedNames::new(&[]);
+        let reports: [(&[u8], &[u8]); 4] = [
+            (b"TIMEZONE", b"UTC"),
+            (b"server_version", b"15.0"),
+            (b"DateStyle", b"ISO"),
+            (b"is_superuser", b"on"),
+        ];
+        let welcome =
+            Welcome::new(reports.map(|(name, value)| (name.to_vec(), value.to_vec())).into(), &names);
+        assert_eq!(told(&welcome, &ParamSet::default()), messages(&reports));
+        assert_eq!(told(&welcome, welcome.followed()), messages(&reports));
+        let mut own = welcome.followed().clone();
+        own.set(names.index(b"DateStyle").unwrap(), b"German, much longer");
+        own.set(names.index(b"TimeZone").unwrap(), b"");
+        own.set(names.index(b"search_path").unwrap(), b"not reported, so not told");
+        let (mut expected, zone) = (reports, reports[0].0);
+        expected[0] = (zone, b"");
+        expected[2].1 = b"German, much longer";
+        assert_eq!(told(&welcome, &own), messages(&expected));
+        let changed = welcome.changed(&names, welcome.followed(), &own);
+        assert_eq!(told(&changed, changed.followed()), messages(&expected));
+        assert_eq!(told(&changed, welcome.followed()), messages(&reports));
+    }
+}
