@@ -182,7 +182,7 @@ impl Listener {
         LocalAcceptor::new(self)
     }
 
-    /// Waits for a connection. Cancel safe: none is lost.
+    /// Waits for a connection, as the only one who does. Cancel safe: none is lost.
     ///
     /// # Errors
     /// As [`Acceptor::accept_some`].

@@ -131,8 +131,8 @@ async fn f72_a_closing_dropped_at_any_poll_closes_the_server_and_frees_its_slot(
 async fn f20_a_server_with_half_a_message_hears_no_terminate() {
     locally(async {
         let bench = Rc::new(Bench::new());
-        bench.answer_cancels();
         let (mut lease, mut far) = bench.lend().await;
+        bench.answer_cancels();
         let half = b"Q\0\0\0\x0adelet";
         lease.stream.write_all(half).await.unwrap();
         let session = Session::new(RULES, ParamSet::default());
