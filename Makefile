@@ -6,7 +6,7 @@ CARGO ?= cargo
 
 help:
 	@echo 'make run        PostgreSQL and Pooler in front of it, throw-away, until Ctrl-C'
-	@echo 'make test       all tests; installs PostgreSQL and the drivers they need'
+	@echo 'make test       all tests; installs PostgreSQL, its own tests and the drivers they need'
 	@echo 'make check      formatting, lints, documentation'
 	@echo 'make deny       known faults and licences of the dependencies, if cargo-deny is installed'
 	@echo 'make bench      Pooler, PgBouncer and no pooler side by side, an hour or two; ONLY=idle,storm takes some tables'

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Installs what the tests need and the machine lacks: PostgreSQL's programs, Python and Node drivers. With the
-# argument `postgres` only the first, `drivers` only the others; `bench`: PostgreSQL, PgBouncer and tools that count.
+# Installs what the tests need and the machine lacks: PostgreSQL's programs and its own tests, Python and Node
+# drivers, a newer PostgreSQL. With the argument `postgres` only the first, `drivers` only the drivers and the newer
+# PostgreSQL, `suites` only PostgreSQL's tests; `bench`: PostgreSQL, PgBouncer and tools that count.
 #
 # Quick when everything is there. System packages come from apt (Debian and its kin); the drivers go into
-# target/test-setup, at the versions that tests/drivers pins, and nowhere else.
+# target/test-setup, at the versions that tests/drivers pins, and nowhere else; suites/setup.sh tells of its own.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -33,6 +34,7 @@ if [ "${1:-}" = bench ]; then
     command -v valgrind >/dev/null || missing+=(valgrind)
     command -v strace >/dev/null || missing+=(strace)
 elif [ "${1:-}" != postgres ]; then
+    command -v bzip2 >/dev/null || missing+=(bzip2)
     has_venv || missing+=(python3 python3-venv)
     command -v node >/dev/null || missing+=(nodejs)
     command -v npm >/dev/null || missing+=(npm)
@@ -58,7 +60,8 @@ if [ ${#missing[@]} -gt 0 ]; then
     fi
 fi
 
-case "${1:-}" in postgres | bench) exit 0 ;; esac
+case "${1:-}" in postgres | bench) exit 0 ;; drivers) ;; *) "$root/tests/suites/setup.sh" ;; esac
+[ "${1:-}" != suites ] || exit 0
 
 # The stamp names what is installed; another list of versions, another stamp.
 stamp=$(cat "$drivers/requirements.txt" "$drivers/package-lock.json" | sha256sum | cut -d' ' -f1)

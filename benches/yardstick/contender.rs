@@ -47,6 +47,8 @@ pub(crate) struct Setup {
     pub(crate) pkt_buf: Option<u32>,
     /// Data threads of Pooler.
     pub(crate) workers: u32,
+    /// Whether its workers share the pool.
+    pub(crate) split: bool,
     /// Where it runs.
     pub(crate) cpus: Cpus,
     /// A program that runs the pooler and counts.
@@ -188,6 +190,9 @@ impl Setup {
              ignore_startup_parameters = [\"extra_float_digits\"]\n",
             self.auth, self.pool, self.workers,
         );
+        if self.split {
+            toml.push_str("pool_split = \"always\"\n");
+        }
         if let Some(certs) = &self.tls {
             let _ = writeln!(
                 toml,

@@ -41,7 +41,12 @@ impl<'a> World<'a> {
             ("shared_buffers", "128MB".to_owned()),
             ("autovacuum", "off".to_owned()),
         ];
-        let cluster = Cluster::start_new(&ClusterOptions { auth: "trust", tls: true, settings });
+        let cluster = Cluster::start_new(&ClusterOptions {
+            auth: "trust",
+            tls: true,
+            settings,
+            ..ClusterOptions::default()
+        });
         cluster.write(
             "data/pg_hba.conf",
             &format!(
@@ -97,6 +102,7 @@ impl<'a> World<'a> {
             backend: Backend::Postgres,
             pkt_buf: None,
             workers: 1,
+            split: false,
             cpus: self.cpus(),
             tool: Vec::new(),
         }

@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use super::request::{Overview, RunState};
 use crate::config::{
-    AuthType, Config, Database, PoolMode, Secret, SecretEq, ServerDefaults, ShownSetting, User, sample,
+    AuthType, Config, Database, PoolMode, Secret, SecretEq, ServerDefaults, SessionState, ShownSetting, User,
+    sample,
 };
 use crate::metrics::{ConnKind, ConnSnapshot, Counters, PoolSnapshot, Window, WorkerSnapshot};
 
@@ -137,6 +138,7 @@ fn config() -> Config {
     let shop = Database {
         dbname: Some("shop_v2".into()),
         pool_mode: Some(PoolMode::Session),
+        session_state: None,
         pool_size: Some(5),
         server_lifetime: Some(Duration::from_mins(1)),
         ..database("10.0.0.7", Some("svc"))
@@ -160,6 +162,7 @@ fn config() -> Config {
             min_pool_size: 1,
             reserve_pool_size: 2,
             server_lifetime: Some(Duration::from_hours(1)),
+            session_state: SessionState::Track,
             max_prepared_statements: 200,
             ..plain.defaults
         },

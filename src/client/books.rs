@@ -7,13 +7,19 @@ use super::relay::{Relay, Stall};
 use crate::pool::Checkout;
 use crate::proto::TxStatus;
 
+/// Bytes of one request after which the books learn of them before its end.
+const UNTOLD_BYTES: u64 = 64 * 1024;
+
 impl Relay {
-    /// Tells the worker's books what this turn has changed.
-    pub(super) fn publish(&mut self, now: Instant) {
-        let tally = self.session.take_tally();
-        tally.publish(&mut self.home.counters.borrow_mut());
-        let entry = &self.entry;
+    /// Tells the worker's books what this turn has changed. What was counted is told when a request ends, or grows
+    /// large, or all is `over`.
+    pub(super) fn publish(&mut self, now: Instant, over: bool) {
         let request = self.session.request_since();
+        if request.is_none() || over || self.session.counted_bytes() >= UNTOLD_BYTES {
+            let tally = self.session.take_tally();
+            tally.publish(&mut self.home.counters.borrow_mut());
+        }
+        let entry = &self.entry;
         if request.is_some() && entry.request_since.get().is_none() {
             entry.request_at.set(request);
         }

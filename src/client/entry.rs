@@ -104,6 +104,8 @@ pub struct ClientEntry {
     pub read_ahead_full: Cell<bool>,
     /// It keeps what it needs at work although it is idle.
     pub seated: Cell<bool>,
+    /// The worker it is to move to when it rests.
+    pub move_to: Cell<Option<u8>>,
     /// Its place in the queue.
     pub waiter: Cell<Option<WaiterId>>,
     /// Statement names in use.
@@ -112,6 +114,8 @@ pub struct ClientEntry {
     pub params: Shared<ParamSet>,
     /// What was asked of it from outside.
     pub asked: Cell<Option<Box<Asked>>>,
+    /// Whether anything was: asked at each turn, so it has to be seen without taking it out.
+    pub is_asked: Cell<bool>,
     /// Wakes its task.
     pub waker: Shared<Option<Waker>>,
 }
@@ -171,10 +175,12 @@ impl ClientEntry {
             running: Cell::default(),
             read_ahead_full: Cell::default(),
             seated: Cell::default(),
+            move_to: Cell::default(),
             waiter: Cell::default(),
             statements: Cell::default(),
             params: Shared::default(),
             asked: Cell::default(),
+            is_asked: Cell::default(),
             waker: Shared::default(),
         }
     }
@@ -205,6 +211,9 @@ impl ClientEntry {
 
     /// Takes the order to end, if there is one and it can be obeyed now.
     pub fn take_order(&self, now: impl FnOnce(&EndOrder) -> bool) -> Option<EndOrder> {
+        if !self.is_asked.get() {
+            return None;
+        }
         self.with_asked(|asked| asked.as_mut()?.order.take_if(|order| now(order)))
     }
 
@@ -212,6 +221,7 @@ impl ClientEntry {
     fn with_asked<R>(&self, look: impl FnOnce(&mut Option<Box<Asked>>) -> R) -> R {
         let mut asked = self.asked.take();
         let seen = look(&mut asked);
+        self.is_asked.set(asked.is_some());
         self.asked.set(asked);
         seen
     }
@@ -268,7 +278,8 @@ impl ClientEntry {
 
     /// Whether a cancel is kept.
     pub(super) fn holds_cancel(&self) -> bool {
-        self.with_asked(|asked| asked.as_ref().is_some_and(|asked| asked.cancel.is_some()))
+        self.is_asked.get()
+            && self.with_asked(|asked| asked.as_ref().is_some_and(|asked| asked.cancel.is_some()))
     }
 
     fn take_cancel(&self) -> Option<HeldCancel> {

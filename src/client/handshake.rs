@@ -84,7 +84,7 @@ async fn hear_out(stream: Stream, env: &GreetEnv<'_>) -> Result<Greeting, LoginE
             Some(deadline) => timeout_at(deadline, guest.hear()).await,
             None => Ok(guest.hear().await),
         };
-        let fault = match heard.unwrap_or_else(|elapsed| Err(io::Error::from(elapsed).into())) {
+        let fault = match heard.map_err(|elapsed| Fault::from(io::Error::from(elapsed))).flatten() {
             Ok(Wish::Cancel { process_id, secret }) => {
                 return Ok(Greeting::Cancel { stream: guest.stream, process_id, secret });
             }
@@ -250,13 +250,12 @@ impl Guest<'_> {
     }
 
     async fn next_packet(&mut self) -> Result<StartupPacket, Fault> {
-        let word = match self.begun.take() {
-            Some(word) => word,
-            None => {
-                let mut word = [0; LENGTH_WORD];
-                self.stream.read_exact_ahead(&mut word).await?;
-                word
-            }
+        let word = if let Some(word) = self.begun.take() {
+            word
+        } else {
+            let mut word = [0; LENGTH_WORD];
+            self.stream.read_exact_ahead(&mut word).await?;
+            word
         };
         // Judged before anything is reserved (B4).
         let mut packet = vec![0; startup_length(word)?];

@@ -1,18 +1,17 @@
 //! How a relay gets its server and gives it back.
 
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use super::ended::Ended;
-use super::relay::{Link, Relay, Stall, gone, turn};
+use super::relay::{CLIENT_BACKLOG, Link, Relay, Stall, gone};
 use super::wire::{Outboxes, consume, send};
 use crate::net::{Stream, rt};
 use crate::pool::{CheckoutError, Lease, RetireReason};
 use crate::proto::{FrameHeader, PgError, Severity, SqlState};
-use crate::server::{Left, ServerConn, give_back, wind_down};
-use crate::session::{ParamSet, Session, SessionError};
+use crate::server::{Home, Left, ServerConn, give_back, wind_down};
+use crate::session::{Catalog, ParamSet, Session, SessionError, Turn};
 
 impl Relay {
     pub(super) fn poll_checkout(
@@ -22,24 +21,42 @@ impl Relay {
         out: &mut Outboxes,
     ) -> Result<bool, Ended> {
         let Some(checkout) = &mut self.checkout else { return Ok(false) };
-        let outcome = Pin::new(&mut *checkout).poll(cx);
+        let outcome = checkout.poll_at(checkout.since(), cx);
         let since = checkout.since();
-        self.entry.waiter.set(checkout.waiter_id());
         let Poll::Ready(outcome) = outcome else { return Ok(false) };
         self.checkout = None;
-        self.entry.waiter.set(None);
         self.stall = Stall::None;
         match outcome {
-            Ok(lease) => self.link_to(cx, now, out, lease, since)?,
+            Ok(lease) => {
+                self.link_to(cx, now, out, lease, since)?;
+                self.go_on(cx, now, out)?;
+            }
             Err(error) => {
                 let mut carry = std::mem::take(&mut self.carry);
                 let taken = self.refuse(cx, out, &carry, &error)?;
                 consume(&mut carry, taken);
                 self.carry = carry;
+                self.retry = true;
             }
         }
-        self.retry = true;
         Ok(true)
+    }
+
+    /// Whether a side has to take what it was sent before the client's bytes go on.
+    pub(super) fn is_blocked(&self) -> bool {
+        let server_blocked = self.link.as_ref().is_some_and(|link| !link.unsent.is_empty());
+        server_blocked || self.unsent.len() > CLIENT_BACKLOG
+    }
+
+    /// What waited for the server that has just been linked goes on.
+    pub(super) fn go_on(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        out: &mut Outboxes,
+    ) -> Result<(), Ended> {
+        self.retry = self.is_blocked();
+        if self.retry { Ok(()) } else { self.advance_carry(cx, now, out) }
     }
 
     pub(super) fn link_to(
@@ -62,7 +79,7 @@ impl Relay {
         }
         let mut link = Link { lease, unread: Vec::new(), unsent: Vec::new(), mute: false };
         // From here on this task hears it.
-        let _ready_or_not = link.lease.stream.poll_read_ready(cx);
+        self.dry.server = link.lease.stream.poll_read_ready(cx).is_pending();
         out.clear();
         {
             let mut catalog = self.home.catalog.borrow_mut();
@@ -100,13 +117,27 @@ impl Relay {
         Ok(taken)
     }
 
-    pub(super) fn release_if_possible(&mut self, now: Instant) {
+    pub(super) fn release_if_possible(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        out: &mut Outboxes,
+    ) -> Result<(), Ended> {
         // A server that was just lent for what waits in the carry is at rest too, but not done with.
-        let Some(link) = self.link.as_ref().filter(|_| !self.retry) else { return };
+        let Some(link) = self.link.as_mut().filter(|_| !self.retry) else { return Ok(()) };
         let unsent = link.unsent.len() + usize::from(link.lease.stream.has_unsent() || link.mute);
         let unread = link.unread.len() + usize::from(link.lease.stream.has_unread());
-        let Some(evidence) = self.session.try_release(unsent, unread) else { return };
-        let Some(Link { mut lease, .. }) = self.link.take() else { return };
+        if self.session.wants_survey(unsent, unread) {
+            out.clear();
+            {
+                let mut catalog = self.home.catalog.borrow_mut();
+                let mut turn = turn(now, Some(&mut link.lease), &mut catalog, &self.home, out);
+                self.session.ask_survey(&mut turn);
+            }
+            self.send_both(cx, out, &[])?;
+        }
+        let Some(evidence) = self.session.try_release(unsent, unread) else { return Ok(()) };
+        let Some(Link { mut lease, .. }) = self.link.take() else { return Ok(()) };
         self.session.unlink(Some(&mut lease.facts));
         self.entry.server.set(None);
         let settings = self.home.settings.borrow();
@@ -121,6 +152,7 @@ impl Relay {
             lease.watch();
             lease.release(evidence, now);
         }
+        Ok(())
     }
 
     /// The end: hands the server to whoever brings it home, and the stream to whoever says goodbye.
@@ -150,5 +182,23 @@ impl Relay {
             }
         }
         (stream, last)
+    }
+}
+
+/// What the session works with in this turn.
+pub(super) fn turn<'a>(
+    now: Instant,
+    lease: Option<&'a mut Lease<ServerConn>>,
+    catalog: &'a mut Catalog,
+    home: &'a Home,
+    out: &'a mut Outboxes,
+) -> Turn<'a> {
+    Turn {
+        now,
+        facts: lease.map(|lease| &mut lease.facts),
+        catalog,
+        names: &home.names,
+        to_server: &mut out.to_server,
+        to_client: &mut out.to_client,
     }
 }

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use super::end::{EndClass, LoginEnd, escape};
 use super::packet::{Answer, read_answer, within};
-use super::parameters::choose_parameters;
+use super::parameters::{Wanted, choose_parameters};
 use super::verifiers::VerifierCache;
 use crate::auth::{
     Accepted, AuthSeed, Exchange, Identity as Known, Login, Nonce, ScramKeys, Start, Step, StoredSecret,
@@ -63,8 +63,8 @@ pub struct Authenticated {
     pub database: String,
     /// What it came to use.
     pub identity: Identity,
-    /// Its values for the parameters that are followed, spelled as they are followed.
-    pub parameters: Vec<(String, String)>,
+    /// The values of its startup packet, not judged yet.
+    pub parameters: Vec<Wanted>,
     /// After SCRAM: keys for servers that store the same verifier.
     pub scram_keys: Option<ScramKeys>,
     /// After a clear-text login: the password.

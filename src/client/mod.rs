@@ -45,7 +45,7 @@ pub use ended::Ended;
 pub use entry::{Asked, ClientEntry, ClientState, EndOrder, HeldCancel, Pause, Shared};
 pub use handshake::{GreetEnv, Greeting, greet};
 pub use login::{Authenticated, Identity, LoginEnv, Rights, authenticate};
-pub use parameters::choose_parameters;
+pub use parameters::{Wanted, choose_parameters};
 pub use resting::Conversation;
 pub use verifiers::{MAX_VERIFIERS, VerifierCache, warm_verifiers};
 pub use wire::{READ_BUFFER, Scratch};

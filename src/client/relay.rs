@@ -14,12 +14,13 @@ use std::time::Instant;
 
 use super::ended::Ended;
 use super::entry::ClientEntry;
+use super::linking::turn;
 use super::wire::{Outboxes, Scratch, consume, flush, send};
 use crate::net::{Stream, rt};
 use crate::pool::{Checkout, Lease};
 use crate::proto::TxStatus;
 use crate::server::{Home, ServerConn};
-use crate::session::{Halt, Session, Taken, Turn};
+use crate::session::{Halt, Session, Taken};
 
 /// Rounds of one turn before other clients of the worker have theirs; each moves one read buffer at most.
 const ROUNDS_PER_TURN: u32 = 16;
@@ -29,7 +30,7 @@ const ROUNDS_PER_TURN: u32 = 16;
 pub(super) const READ_AHEAD: usize = 16 * 1024;
 
 /// Replies made here that may wait for a client that does not read; beyond, its requests wait too (B26).
-const CLIENT_BACKLOG: usize = 256 * 1024;
+pub(super) const CLIENT_BACKLOG: usize = 256 * 1024;
 
 /// The server in use. Bytes under way belong to the link, not to the connection (R7).
 pub(super) struct Link {
@@ -50,6 +51,13 @@ pub(super) enum Stall {
     Peer,
 }
 
+/// Which sides have told in this round that there is nothing to read, and will wake the task when there is.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Dry {
+    client: bool,
+    pub(super) server: bool,
+}
+
 /// See the module.
 pub(super) struct Relay {
     pub(super) stream: Stream,
@@ -64,6 +72,7 @@ pub(super) struct Relay {
     pub(super) link: Option<Link>,
     pub(super) checkout: Option<Checkout<ServerConn>>,
     pub(super) stall: Stall,
+    pub(super) dry: Dry,
     /// What stalled may have changed: look at the carry again.
     pub(super) retry: bool,
 }
@@ -88,6 +97,7 @@ impl Relay {
             link: None,
             checkout: None,
             stall: Stall::None,
+            dry: Dry::default(),
             retry: false,
         }
     }
@@ -120,16 +130,16 @@ impl Relay {
             match self.round(cx, now, &mut scratch) {
                 Ok(true) => {}
                 Ok(false) => {
-                    self.publish(now);
+                    self.publish(now, false);
                     return Poll::Pending;
                 }
                 Err(ended) => {
-                    self.publish(now);
+                    self.publish(now, true);
                     return Poll::Ready(ended);
                 }
             }
         }
-        self.publish(now);
+        self.publish(now, false);
         cx.waker().wake_by_ref();
         Poll::Pending
     }
@@ -137,6 +147,7 @@ impl Relay {
     /// One look at both directions; whether anything moved.
     fn round(&mut self, cx: &mut Context<'_>, now: Instant, scratch: &mut Scratch) -> Result<bool, Ended> {
         let mut moved = false;
+        self.dry = Dry::default();
         flush(&mut self.stream, cx, &mut self.unsent).map_err(gone)?;
         if let Some(link) = &mut self.link
             && !link.mute
@@ -144,9 +155,12 @@ impl Relay {
             link.mute = flush(&mut link.lease.stream, cx, &mut link.unsent).is_err();
         }
         moved |= self.pump_server(cx, now, scratch)?;
+        let waits = self.checkout.is_some();
         moved |= self.pump_client(cx, now, scratch)?;
-        moved |= self.poll_checkout(cx, now, &mut scratch.out)?;
-        self.release_if_possible(now);
+        if waits {
+            moved |= self.poll_checkout(cx, now, &mut scratch.out)?;
+        }
+        self.release_if_possible(cx, now, &mut scratch.out)?;
         self.obey()?;
         Ok(moved && !self.is_settled(cx))
     }
@@ -158,11 +172,13 @@ impl Relay {
             Stall::Server => self.checkout.is_none(), // else it was asked in this round
             Stall::Replies | Stall::Peer => true,
         };
-        let link_rests = |link: &Link| !link.mute && link.unsent.is_empty() && link.lease.stream.is_dry(cx);
+        let link_rests = |link: &Link| {
+            !link.mute && link.unsent.is_empty() && (self.dry.server || link.lease.stream.is_dry(cx))
+        };
         !self.retry
             && !stalls
             && self.unsent.is_empty()
-            && self.stream.is_dry(cx)
+            && (self.dry.client || self.stream.is_dry(cx))
             && self.link.as_ref().is_none_or(link_rests)
     }
 
@@ -178,7 +194,10 @@ impl Relay {
         let Some(link) = &mut self.link else { return Ok(false) };
         let n = match link.lease.stream.poll_read(cx, &mut scratch.read) {
             Poll::Pending if link.mute => return Err(Ended::ServerLost(None)),
-            Poll::Pending => return Ok(false),
+            Poll::Pending => {
+                self.dry.server = true;
+                return Ok(false);
+            }
             Poll::Ready(Ok(0)) => return Err(Ended::ServerLost(None)),
             Poll::Ready(Ok(n)) => n,
             Poll::Ready(Err(error)) => return Err(Ended::ServerLost(Some(error))),
@@ -217,7 +236,7 @@ impl Relay {
             let mut turn = turn(now, Some(&mut link.lease), &mut catalog, &self.home, out);
             self.session.on_server(&mut turn, input)
         };
-        let sent = send(&mut self.stream, cx, &out.to_client, input, &mut self.unsent).map_err(gone);
+        let sent = self.send_both(cx, out, input);
         let outcome = match taken.halt {
             Halt::End(error) => Err(Ended::Session(error)),
             Halt::More | Halt::NeedServer | Halt::Wait => sent,
@@ -231,8 +250,7 @@ impl Relay {
         now: Instant,
         scratch: &mut Scratch,
     ) -> Result<bool, Ended> {
-        let server_blocked = self.link.as_ref().is_some_and(|link| !link.unsent.is_empty());
-        let blocked = server_blocked || self.unsent.len() > CLIENT_BACKLOG;
+        let blocked = self.is_blocked();
         if !blocked && (std::mem::take(&mut self.retry) || self.stall == Stall::Peer) {
             self.advance_carry(cx, now, &mut scratch.out)?;
             return Ok(true);
@@ -244,7 +262,10 @@ impl Relay {
             return if self.stream.has_hung_up() { Err(Ended::ClientGone(None)) } else { Ok(false) };
         }
         let n = match self.stream.poll_read(cx, &mut scratch.read) {
-            Poll::Pending => return Ok(false),
+            Poll::Pending => {
+                self.dry.client = true;
+                return Ok(false);
+            }
             Poll::Ready(Ok(0)) => return Err(Ended::ClientGone(None)),
             Poll::Ready(Ok(n)) => n,
             Poll::Ready(Err(error)) => return Err(Ended::ClientGone(Some(error))),
@@ -266,7 +287,12 @@ impl Relay {
         Ok(true)
     }
 
-    fn advance_carry(&mut self, cx: &mut Context<'_>, now: Instant, out: &mut Outboxes) -> Result<(), Ended> {
+    pub(super) fn advance_carry(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        out: &mut Outboxes,
+    ) -> Result<(), Ended> {
         let mut carry = std::mem::take(&mut self.carry);
         let taken = self.take_from_client(cx, now, out, &carry)?;
         consume(&mut carry, taken);
@@ -301,18 +327,22 @@ impl Relay {
                 Halt::End(error) => return Err(Ended::Session(error)),
                 Halt::NeedServer if self.checkout.is_some() => Stall::Server,
                 Halt::NeedServer => {
+                    if let Some(lease) = self.home.pool.lend_now(now) {
+                        self.link_to(cx, now, out, lease, now)?;
+                        continue;
+                    }
                     let mut checkout = self.home.pool.checkout(now);
-                    match checkout.try_now(now) {
-                        Some(Ok(lease)) => {
+                    match checkout.poll_at(now, cx) {
+                        Poll::Ready(Ok(lease)) => {
                             self.link_to(cx, now, out, lease, now)?;
                             continue;
                         }
-                        Some(Err(error)) => {
+                        Poll::Ready(Err(error)) => {
                             let rest = input.get(consumed..).unwrap_or_default();
                             consumed += self.refuse(cx, out, rest, &error)?;
                             continue;
                         }
-                        None => {
+                        Poll::Pending => {
                             self.checkout = Some(checkout);
                             Stall::Server
                         }
@@ -354,21 +384,4 @@ impl Relay {
 
 pub(super) fn gone(error: io::Error) -> Ended {
     Ended::ClientGone(Some(error))
-}
-
-pub(super) fn turn<'a>(
-    now: Instant,
-    lease: Option<&'a mut Lease<ServerConn>>,
-    catalog: &'a mut crate::session::Catalog,
-    home: &'a Home,
-    out: &'a mut Outboxes,
-) -> Turn<'a> {
-    Turn {
-        now,
-        facts: lease.map(|lease| &mut lease.facts),
-        catalog,
-        names: &home.names,
-        to_server: &mut out.to_server,
-        to_client: &mut out.to_client,
-    }
 }

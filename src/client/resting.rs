@@ -154,6 +154,31 @@ impl Conversation {
         self.scratch.borrow_mut().seats.give_back(seat);
     }
 
+    /// With a client that comes from another worker.
+    pub const fn resumed(stream: Stream, rested: Rested, scratch: Rc<RefCell<Scratch>>) -> Self {
+        Self { state: State::Resting(stream, rested), scratch }
+    }
+
+    /// What there is of a client that rests and may move to another worker; the conversation here is over then.
+    pub fn take_resting(&mut self) -> Option<(Stream, Rested)> {
+        if let State::Busy(seat) = &mut self.state {
+            if !seat.relay.as_ref().is_some_and(Relay::can_rest) {
+                return None;
+            }
+            self.scratch.borrow_mut().seats.use_again(seat);
+            self.stand_up();
+        }
+        match std::mem::replace(&mut self.state, State::Gone) {
+            State::Resting(stream, rested) if rested.can_move() && !stream.has_unread() => {
+                Some((stream, rested))
+            }
+            other @ (State::Resting(..) | State::Busy(_) | State::Gone) => {
+                self.state = other;
+                None
+            }
+        }
+    }
+
     /// The end; see `Relay::finish`. `None` only if the conversation has not ended.
     pub fn finish(self, ended: &Ended) -> Option<(Stream, Option<Vec<u8>>)> {
         let State::Busy(mut seat) = self.state else { return None };

@@ -13,6 +13,9 @@ pub const READ_BUFFER: usize = 64 * 1024;
 /// Slices of one gathered write; a turn with more pieces takes another write.
 const MAX_SLICES: usize = 32;
 
+/// As many as most turns have; making the list costs in proportion to its room.
+const FEW_SLICES: usize = 4;
+
 /// Capacity of a waiting buffer that is worth keeping while its owner is busy.
 const KEEP_CAPACITY: usize = 4 * 1024;
 
@@ -58,6 +61,7 @@ impl Outboxes {
 ///
 /// # Errors
 /// The socket is broken.
+#[inline]
 pub(super) fn send(
     stream: &mut Stream,
     cx: &mut Context<'_>,
@@ -68,26 +72,46 @@ pub(super) fn send(
     if outbox.is_empty() {
         return Ok(());
     }
-    let mut taken = 0;
-    if unsent.is_empty()
-        && let Some(whole) = outbox.single(input)
-    {
-        if let Poll::Ready(written) = stream.poll_write(cx, whole) {
-            taken = written?;
-        }
-        unsent.extend_from_slice(whole.get(taken..).unwrap_or_default());
-        return flush(stream, cx, unsent).map(drop);
+    match outbox.single(input) {
+        Some(whole) if unsent.is_empty() => send_whole(stream, cx, whole, unsent),
+        _ => send_pieces(stream, cx, outbox, input, unsent),
     }
+}
+
+fn send_whole(
+    stream: &mut Stream,
+    cx: &mut Context<'_>,
+    whole: &[u8],
+    unsent: &mut Vec<u8>,
+) -> io::Result<()> {
+    let mut taken = 0;
+    if let Poll::Ready(written) = stream.poll_write(cx, whole) {
+        taken = written?;
+    }
+    if taken < whole.len() {
+        unsent.extend_from_slice(whole.get(taken..).unwrap_or_default());
+    }
+    flush(stream, cx, unsent).map(drop)
+}
+
+fn send_pieces(
+    stream: &mut Stream,
+    cx: &mut Context<'_>,
+    outbox: &Outbox,
+    input: &[u8],
+    unsent: &mut Vec<u8>,
+) -> io::Result<()> {
+    let mut taken = 0;
     if unsent.is_empty() {
-        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-        let mut count = 0;
-        for (slot, slice) in slices.iter_mut().zip(outbox.slices(input)) {
-            *slot = IoSlice::new(slice);
-            count += 1;
-        }
-        if let Poll::Ready(written) = stream.poll_write_vectored(cx, slices.get(..count).unwrap_or_default())
-        {
+        let written = match outbox.pieces() {
+            0..=FEW_SLICES => write_slices::<FEW_SLICES>(stream, cx, outbox, input),
+            _ => write_slices::<MAX_SLICES>(stream, cx, outbox, input),
+        };
+        if let Poll::Ready(written) = written {
             taken = written?;
+        }
+        if taken == outbox.len() {
+            return flush(stream, cx, unsent).map(drop);
         }
     }
     for slice in outbox.slices(input) {
@@ -95,7 +119,22 @@ pub(super) fn send(
         taken -= skip;
         unsent.extend_from_slice(slice.get(skip..).unwrap_or_default());
     }
-    flush(stream, cx, unsent).map(|_| ())
+    flush(stream, cx, unsent).map(drop)
+}
+
+fn write_slices<const N: usize>(
+    stream: &mut Stream,
+    cx: &mut Context<'_>,
+    outbox: &Outbox,
+    input: &[u8],
+) -> Poll<io::Result<usize>> {
+    let mut slices = [IoSlice::new(&[]); N];
+    let mut count = 0;
+    for (slot, slice) in slices.iter_mut().zip(outbox.slices(input)) {
+        *slot = IoSlice::new(slice);
+        count += 1;
+    }
+    stream.poll_write_vectored(cx, slices.get(..count).unwrap_or_default())
 }
 
 /// Whether there is something to [`flush`].

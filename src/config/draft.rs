@@ -11,8 +11,8 @@ use super::problem::Fault;
 use super::raw::Raw;
 use super::setting::Setting;
 use super::{
-    AuthType, Config, ConsoleRights, Database, LogFormat, Pacing, PoolMode, Process, Runtime, ServerDefaults,
-    ShownSetting, SocketOptions, SslMode, TlsSettings,
+    AuthType, Config, ConsoleRights, Database, LogFormat, Pacing, PoolMode, PoolSplit, Process, Runtime,
+    ServerDefaults, SessionState, ShownSetting, SocketOptions, SslMode, TlsSettings,
 };
 
 /// What the rows of `[pooler]` fill: the configuration, and what is needed only while reading it.
@@ -66,9 +66,11 @@ pub(super) const fn blank_database() -> Database {
         user: None,
         password: None,
         pool_mode: None,
+        session_state: None,
         pool_size: None,
         min_pool_size: None,
         reserve_pool_size: None,
+        pool_split: None,
         server_lifetime: None,
         startup: Vec::new(),
     }
@@ -135,10 +137,12 @@ const fn blank_pacing() -> Pacing {
 const fn blank_defaults() -> ServerDefaults {
     ServerDefaults {
         pool_mode: PoolMode::Session,
+        session_state: SessionState::Track,
         pool_size: 0,
         min_pool_size: 0,
         reserve_pool_size: 0,
         reserve_pool_timeout: None,
+        pool_split: PoolSplit::Auto,
         server_lifetime: None,
         server_reset_query: String::new(),
         server_reset_query_always: false,

@@ -32,6 +32,8 @@ pub static DATABASE_SETTINGS: &[Setting<Database>] = &[
     database("password", Unset, K::Secret(|d, v| d.password = v)).means("Password of that role"),
     database("pool_mode", Inherits("pool_mode"), K::PoolMode(|d, v| d.pool_mode = Some(v)))
         .means("As in [pooler], for this database"),
+    database("session_state", Inherits("session_state"), K::SessionState(|d, v| d.session_state = Some(v)))
+        .means("As in [pooler], for this database"),
     database(
         "pool_size",
         Inherits("default_pool_size"),
@@ -50,6 +52,8 @@ pub static DATABASE_SETTINGS: &[Setting<Database>] = &[
         K::Count(0, MOST_CONNECTIONS, |d, v| d.reserve_pool_size = Some(v)),
     )
     .means("As in [pooler], for this database"),
+    database("pool_split", Inherits("pool_split"), K::PoolSplit(|d, v| d.pool_split = Some(v)))
+        .means("As in [pooler], for this database"),
     database("server_lifetime", Inherits("server_lifetime"), K::Limit(|d, v| d.server_lifetime = v))
         .means("As in [pooler], for this database; 0 takes the value of [pooler]"),
     database("client_encoding", Unset, K::OptionalText(|d, v| add_startup(d, "client_encoding", v)))

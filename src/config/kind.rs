@@ -10,7 +10,7 @@ use super::problem::Fault;
 use super::raw::Raw;
 use super::read::{self, Read};
 use super::units::{self, TimeUnit};
-use super::{AuthType, LogFormat, PoolMode, Runtime, SecretEq, SslMode};
+use super::{AuthType, LogFormat, PoolMode, PoolSplit, Runtime, SecretEq, SessionState, SslMode};
 
 /// What a setting's value is, with the place in a `T` where it goes.
 pub(super) enum Kind<T> {
@@ -56,6 +56,10 @@ pub(super) enum Kind<T> {
     Runtime(fn(&mut T, Runtime)),
     /// One of the pool modes.
     PoolMode(fn(&mut T, PoolMode)),
+    /// One of the ways to deal with session state.
+    SessionState(fn(&mut T, SessionState)),
+    /// One of the ways to spread a pool.
+    PoolSplit(fn(&mut T, PoolSplit)),
     /// One of the ways to prove who one is.
     AuthType(fn(&mut T, AuthType)),
     /// One of the TLS modes.
@@ -88,6 +92,8 @@ impl<T> Kind<T> {
             Self::LogFormat(_) => units::words::<LogFormat>().join(", "),
             Self::Runtime(_) => units::words::<Runtime>().join(", "),
             Self::PoolMode(_) => units::words::<PoolMode>().join(", "),
+            Self::SessionState(_) => units::words::<SessionState>().join(", "),
+            Self::PoolSplit(_) => units::words::<PoolSplit>().join(", "),
             Self::AuthType(_) => units::words::<AuthType>().join(", "),
             Self::SslMode(_) => units::words::<SslMode>().join(", "),
         }
@@ -120,6 +126,8 @@ impl<T> Kind<T> {
             Self::LogFormat(set) => put(target, *set, read::word(raw)),
             Self::Runtime(set) => put(target, *set, read::word(raw)),
             Self::PoolMode(set) => put(target, *set, read::word(raw)),
+            Self::SessionState(set) => put(target, *set, read::word(raw)),
+            Self::PoolSplit(set) => put(target, *set, read::word(raw)),
             Self::AuthType(set) => put(target, *set, read::word(raw)),
             Self::SslMode(set) => put(target, *set, read::word(raw)),
         }

@@ -39,7 +39,8 @@ pub use raw::Env;
 pub use secret::Secret;
 pub use setting::{Fallback, Setting};
 pub use settings::{
-    AuthType, CONSOLE_NAMES, Config, ConsoleRights, Database, LogFormat, Pacing, PoolMode, Process, Runtime,
-    SecretEq, ServerDefaults, ShownSetting, SocketOptions, SslMode, TlsSettings, User,
+    AuthType, CONSOLE_NAMES, Config, ConsoleRights, Database, LogFormat, Pacing, PoolMode, PoolSplit,
+    Process, Runtime, SecretEq, ServerDefaults, SessionState, ShownSetting, SocketOptions, SslMode,
+    TlsSettings, User,
 };
 pub use url::from_url;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{
-    AuthType, Config, ConsoleRights, Database, LogFormat, Pacing, PoolMode, Process, Runtime, ServerDefaults,
-    SocketOptions, SslMode, TlsSettings,
+    AuthType, Config, ConsoleRights, Database, LogFormat, Pacing, PoolMode, PoolSplit, Process, Runtime,
+    ServerDefaults, SessionState, SocketOptions, SslMode, TlsSettings,
 };
 
 /// No databases, no users, no limits in time, no TLS.
@@ -44,9 +44,11 @@ pub(crate) fn database() -> Database {
         user: None,
         password: None,
         pool_mode: None,
+        session_state: None,
         pool_size: None,
         min_pool_size: None,
         reserve_pool_size: None,
+        pool_split: None,
         server_lifetime: None,
         startup: Vec::new(),
     }
@@ -87,10 +89,12 @@ fn pacing() -> Pacing {
 fn defaults() -> ServerDefaults {
     ServerDefaults {
         pool_mode: PoolMode::Transaction,
+        session_state: SessionState::Track,
         pool_size: 20,
         min_pool_size: 0,
         reserve_pool_size: 0,
         reserve_pool_timeout: None,
+        pool_split: PoolSplit::Off,
         server_lifetime: None,
         server_reset_query: String::new(),
         server_reset_query_always: false,

@@ -125,6 +125,17 @@ pub enum AuthType {
     ScramSha256,
 }
 
+/// `pool_split`: whether a pool may be served by several workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PoolSplit {
+    /// While one worker is too busy with it.
+    Auto,
+    /// Never.
+    Off,
+    /// From the start.
+    Always,
+}
+
 /// When a server is given to a client and taken back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PoolMode {
@@ -145,6 +156,19 @@ impl PoolMode {
             Self::Statement => "statement",
         }
     }
+}
+
+/// What is done about what a client does to its session in transaction and statement mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SessionState {
+    /// Settings follow the client; whatever else it has on a server keeps that server with it.
+    Track,
+    /// Settings that servers do not report keep the server with the client, too.
+    Pin,
+    /// It ends with the transaction.
+    Clean,
+    /// Nothing: it stays on the server, for whoever comes next. Reported parameters follow the client, as in PgBouncer.
+    PgBouncer,
 }
 
 /// Time limits of clients, of waiting, and of the whole process.
@@ -183,6 +207,8 @@ pub struct ServerDefaults {
     pub reserve_pool_size: u32,
     /// `reserve_pool_timeout`; `None` disables the reserve.
     pub reserve_pool_timeout: Option<Duration>,
+    /// `pool_split`.
+    pub pool_split: PoolSplit,
     /// `server_lifetime`; zero uses each server once, `None` keeps it as long as it lives (no file says so).
     pub server_lifetime: Option<Duration>,
     /// `server_reset_query`: run when a session ends; empty for none.
@@ -193,6 +219,8 @@ pub struct ServerDefaults {
     pub idle_transaction_timeout: Option<Duration>,
     /// `query_timeout`: longest running query; it is cancelled on the server.
     pub query_timeout: Option<Duration>,
+    /// `session_state`.
+    pub session_state: SessionState,
     /// `max_prepared_statements` per server connection; 0 turns tracking off.
     pub max_prepared_statements: u32,
 }
@@ -258,11 +286,15 @@ pub struct Database {
     /// Overrides of the defaults.
     pub pool_mode: Option<PoolMode>,
     /// Likewise.
+    pub session_state: Option<SessionState>,
+    /// Likewise.
     pub pool_size: Option<u32>,
     /// Likewise.
     pub min_pool_size: Option<u32>,
     /// Likewise.
     pub reserve_pool_size: Option<u32>,
+    /// Likewise.
+    pub pool_split: Option<PoolSplit>,
     /// Likewise.
     pub server_lifetime: Option<Duration>,
     /// Sent in the server's startup packet: name and value of `client_encoding`, `datestyle`, `timezone`,

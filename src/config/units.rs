@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::problem::Fault;
-use super::{AuthType, LogFormat, PoolMode, Runtime, SslMode};
+use super::{AuthType, LogFormat, PoolMode, PoolSplit, Runtime, SessionState, SslMode};
 
 /// Longest time that may be configured: what PgBouncer's 32-bit seconds can say (68 years), and short enough that
 /// adding it to any instant cannot overflow.
@@ -26,6 +26,16 @@ impl Word for PoolMode {
         (Self::Transaction.as_str(), Self::Transaction),
         (Self::Statement.as_str(), Self::Statement),
     ];
+}
+
+impl Word for SessionState {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("track", Self::Track), ("pin", Self::Pin), ("clean", Self::Clean), ("pgbouncer", Self::PgBouncer)];
+}
+
+impl Word for PoolSplit {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("auto", Self::Auto), ("off", Self::Off), ("always", Self::Always)];
 }
 
 impl Word for AuthType {

@@ -8,13 +8,14 @@
 //!
 //! Invariants: the task ends only when told to, or when no worker is left (R113); it never waits for one client.
 
+use std::cell::Cell;
 use std::io;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{oneshot, watch};
 use tracing::{error, warn};
 
-use super::fleet::Fleet;
+use super::fleet::{Fleet, Stuck};
 use crate::config::SocketOptions;
 use crate::net::{Detached, Listener, clock, is_transient_accept_error, rt};
 use crate::worker::ToWorker;
@@ -44,6 +45,7 @@ pub(super) async fn serve(
     if fleet.len() > 1 || !listener.is_free() {
         return serve_here(listener, ends).await;
     }
+    let address = listener.local_addr_text();
     let (running, ended) = oneshot::channel::<()>();
     let hosted = fleet.tell_one(ToWorker::Host(Box::new(move || {
         Box::pin(async move {
@@ -51,9 +53,10 @@ pub(super) async fn serve(
             drop(running);
         })
     })));
-    if hosted.is_ok() {
-        let _ = ended.await; // it never answers: it ends, if only with its worker
+    if hosted == Err(Stuck) {
+        return error!("no worker is left, not listening on {address}");
     }
+    let _ = ended.await; // it never answers: it ends, if only with its worker
 }
 
 type Ends = (Fleet, watch::Receiver<bool>, watch::Receiver<SocketOptions>);
@@ -77,7 +80,16 @@ async fn serve_on_worker(listener: Listener, (fleet, closing, options): Ends) {
         Ok(acceptor) => acceptor,
         Err(error) => return error!("cannot accept on {address}: {error}"),
     };
-    let next = || acceptor.accept_some(AT_ONCE);
+    // A storm does not keep the worker from those that are there already.
+    let may_be_more = Cell::new(false);
+    let next = || async {
+        if may_be_more.take() {
+            rt::yield_now().await;
+        }
+        let taken = acceptor.accept_some(AT_ONCE).await;
+        may_be_more.set(taken.as_ref().is_ok_and(|taken| taken.len() >= AT_ONCE));
+        taken
+    };
     let sleep = |pause| rt::sleep_until(clock::now() + pause);
     tokio::select! {
         () = accept_all((next, sleep), &address, fleet, closing) => {}

@@ -100,7 +100,7 @@ fn the_page_is_valid_and_parts_of_a_pool_are_one_series() {
         (r#"pooler_servers{database="shop",state="idle",user="web"}"#.to_owned(), 8.0),
         (format!("pooler_longest_wait_seconds{{{web}}}"), 1.5),
         (format!("pooler_wait_seconds_total{{{web}}}"), 5.0),
-        (format!("pooler_pool_size{{{web}}}"), 40.0),
+        (format!("pooler_pool_size{{{web}}}"), 20.0),
         (format!("pooler_pool_paused{{{web}}}"), 0.0),
         (format!("pooler_errors_total{{class=\"wait_timeout\",{web}}}"), 8.0),
         (r#"pooler_worker_failed_logins_total{worker="1"}"#.to_owned(), 5.0),

@@ -21,7 +21,12 @@ pub fn merge_pools(workers: &[WorkerSnapshot]) -> BTreeMap<PoolName, PoolSnapsho
             Entry::Vacant(vacant) => {
                 vacant.insert(part.clone());
             }
-            Entry::Occupied(mut occupied) => absorb(occupied.get_mut(), part),
+            Entry::Occupied(mut occupied) => {
+                let pool = occupied.get_mut();
+                let size = pool.pool_size.max(part.pool_size);
+                absorb(pool, part);
+                pool.pool_size = size; // each part tells the size of the whole
+            }
         }
     }
     pools
@@ -41,8 +46,7 @@ pub fn database_totals(workers: &[WorkerSnapshot]) -> BTreeMap<String, Counters>
     totals
 }
 
-/// Adds another part of the same pool. Each worker keeps its own limit, so limits add up; 0 is none and stays so.
-/// The oldest waiter is the oldest of all.
+/// Adds another pool. Limits add up; 0 is none and stays so. The oldest waiter is the oldest of all.
 pub(super) fn absorb(pool: &mut PoolSnapshot, part: &PoolSnapshot) {
     pool.cl_active += part.cl_active;
     pool.cl_waiting += part.cl_waiting;

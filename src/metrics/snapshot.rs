@@ -24,7 +24,7 @@ pub struct WorkerSnapshot {
     pub consoles_used: u64,
 }
 
-/// One pool on one worker.
+/// One pool, or one worker's share of it.
 #[derive(Debug, Clone)]
 pub struct PoolSnapshot {
     /// Database name as clients know it.
@@ -57,7 +57,7 @@ pub struct PoolSnapshot {
     pub sv_login: u32,
     /// Age of the oldest waiter's request.
     pub maxwait: Duration,
-    /// Size limit in force; 0 for none.
+    /// Size limit in force, of all shares together; 0 for none.
     pub pool_size: u32,
     /// Paused by an operator.
     pub paused: bool,

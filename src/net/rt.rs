@@ -185,7 +185,7 @@ impl<F: Future> Future for Guarded<F> {
 
 /// The time as of this worker's present turn: exact to the length of one turn, and read without asking the clock.
 pub fn turn_time() -> Instant {
-    exec::current().map_or_else(super::clock::now, |executor| executor.now())
+    exec::now().unwrap_or_else(super::clock::now)
 }
 
 /// Waits until `deadline`. Cancel safe.

@@ -124,6 +124,13 @@ impl Socket {
         }
     }
 
+    /// Makes changing between this waker and a task's cheap. Tokio has no such thing.
+    pub(super) fn set_alarm(&self, alarm: &Waker) {
+        if let Self::Own(io) = self {
+            io.set_alarm(alarm);
+        }
+    }
+
     /// Ready when a read would not surely be in vain.
     pub(super) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         either!(self, io => io.poll_read_ready(cx), socket => socket.poll_read_ready(cx))

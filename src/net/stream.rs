@@ -171,6 +171,12 @@ impl Stream {
         !self.has_unread() && self.socket.is_dry(cx)
     }
 
+    /// Notes the waker that [`poll_quiet`](Self::poll_quiet) will be asked with again and again, which makes that
+    /// cheap. It may be woken from now on.
+    pub fn set_alarm(&self, alarm: &Waker) {
+        self.socket.set_alarm(alarm);
+    }
+
     /// Whether there is anything to read, or the end. If not, `waker` is called when there is; a later read by
     /// another task replaces it. Costs a system call only when the reactor has seen an event (R5).
     pub fn poll_quiet(&mut self, waker: &Waker) -> Quiet {

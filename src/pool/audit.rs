@@ -29,7 +29,7 @@ impl<C> PoolState<C> {
         let rules = [
             (recount == self.per_state, "a state's count differs from its slots"),
             (
-                self.limits.ceiling().is_none_or(|ceiling| open <= ceiling.max(self.tolerated)),
+                self.ceiling().is_none_or(|ceiling| open <= ceiling.max(self.tolerated)),
                 "I8: more servers than the limits allow",
             ),
             (

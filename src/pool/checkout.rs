@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use super::failure::CheckoutError;
@@ -59,13 +59,38 @@ impl<C> Checkout<C> {
     }
 }
 
+impl<C: Pooled> Pool<C> {
+    /// Lends an idle server if nobody waits: what a fresh [`Checkout`] would do first, without making one.
+    pub fn lend_now(&self, now: Instant) -> Option<Lease<C>> {
+        let lent = self.apply_quietly(|state| {
+            state.at(now);
+            state.lend_idle()
+        });
+        let Some(Answer::Lend(slot, id, conn)) = lent else { return None };
+        let mut lease = Lease::new(self.clone(), slot, id, conn);
+        if lease.is_quiet() {
+            return Some(lease);
+        }
+        lease.retire(RetireReason::Dirty);
+        None
+    }
+}
+
 impl<C: Pooled> Checkout<C> {
     /// Takes an idle server if nobody waits, or the outcome if there is one. Otherwise queues, if it has not yet,
     /// and answers `None`: await it then. No allocation, no waker.
     pub fn try_now(&mut self, now: Instant) -> Option<Result<Lease<C>, CheckoutError>> {
+        self.seek(now, None)
+    }
+
+    /// As [`Checkout::try_now`]; the task of `context` is woken when there is an outcome.
+    pub fn poll_at(&mut self, now: Instant, context: &Context<'_>) -> Poll<Result<Lease<C>, CheckoutError>> {
+        self.seek(now, Some(context.waker())).map_or(Poll::Pending, Poll::Ready)
+    }
+
+    fn seek(&mut self, now: Instant, waker: Option<&Waker>) -> Option<Result<Lease<C>, CheckoutError>> {
         loop {
-            let answer = self.ask(now);
-            match answer {
+            match self.ask(now, waker) {
                 Answer::Wait => return None,
                 Answer::Fail(error) => {
                     self.step = Step::Done;
@@ -85,10 +110,10 @@ impl<C: Pooled> Checkout<C> {
     }
 
     /// One look into the books. A seat whose cell has been emptied stays in `self.step` as the right to queue
-    /// again where it was.
-    fn ask(&mut self, now: Instant) -> Answer<C> {
+    /// again where it was. `waker` is left behind if there is no outcome yet.
+    fn ask(&mut self, now: Instant, waker: Option<&Waker>) -> Answer<C> {
         let since = self.since;
-        let (mut seat, cell) = match self.step {
+        let mut seat = match self.step {
             Step::Done => return Answer::Fail(CheckoutError::Canceled),
             Step::Fresh => {
                 let lent = self.pool.apply_quietly(|state| {
@@ -98,16 +123,32 @@ impl<C: Pooled> Checkout<C> {
                 if let Some(answer) = lent {
                     return answer;
                 }
-                (None, None)
+                None
             }
-            Step::Queued(seat) => (Some(seat), Some(seat.id)),
+            Step::Queued(seat) => {
+                let (seen, left) = self.pool.apply_quietly(|state| {
+                    state.at(now);
+                    match (state.look(seat.id), waker) {
+                        ((Some(Answer::Wait), _), Some(waker)) => {
+                            (Some(Answer::Wait), state.waiters.set_waker(seat.id, waker))
+                        }
+                        (seen, _) => seen,
+                    }
+                });
+                drop(left); // when the books are closed
+                if let Some(answer) = seen {
+                    return answer;
+                }
+                Some(seat)
+            }
         };
-        let answer = self.pool.apply(|state, wakes| {
+        let answer = self.pool.apply(|state, _| {
             let now = state.at(now);
-            match cell.and_then(|id| state.look(id, wakes)) {
-                Some(answer) => answer,
-                None => state.lend_or_queue(&mut seat, since, now),
+            let answer = state.lend_or_queue(&mut seat, since, now);
+            if let (Answer::Wait, Some(seat), Some(waker)) = (&answer, seat, waker) {
+                state.waiters.set_waker(seat.id, waker); // a new cell has none to be replaced
             }
+            answer
         });
         if let Some(seat) = seat {
             self.since = seat.since;
@@ -122,16 +163,7 @@ impl<C: Pooled> Future for Checkout<C> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        let now = this.since;
-        if let Some(outcome) = this.try_now(now) {
-            return Poll::Ready(outcome);
-        }
-        if let Step::Queued(seat) = this.step {
-            this.pool.apply(|state, wakes| {
-                wakes.discard(state.waiters.set_waker(seat.id, context.waker()));
-            });
-        }
-        Poll::Pending
+        this.poll_at(this.since, context)
     }
 }
 

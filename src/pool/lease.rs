@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::handle::Pool;
 use super::reason::RetireReason;
+use super::share::Departure;
 use super::slot::{ServerId, SlotKey, SlotState};
 use crate::session::Quiescent;
 
@@ -59,11 +60,13 @@ impl<C> Lease<C> {
             let now = state.at(now);
             state.shelve(self.slot, conn, now)
         });
-        if let Some(conn) = back {
-            self.pool.apply(|state, wakes| {
+        match back {
+            Ok(None) => {}
+            Ok(Some(waiter)) => waiter.wake(),
+            Err(conn) => self.pool.apply(|state, wakes| {
                 let now = state.at(now);
                 state.release(self.slot, conn, now, wakes);
-            });
+            }),
         }
     }
 
@@ -129,23 +132,53 @@ pub struct Retired<C> {
 #[must_use = "dropping it frees the place at once"]
 pub struct SlotGuard<C> {
     pool: Pool<C>,
-    slot: SlotKey,
+    /// `None` once the place was given away.
+    slot: Option<SlotKey>,
 }
 
 impl<C> SlotGuard<C> {
     pub(super) const fn new(pool: Pool<C>, slot: SlotKey) -> Self {
-        Self { pool, slot }
+        Self { pool, slot: Some(slot) }
     }
 
     /// The pool whose place it is.
     pub const fn pool(&self) -> &Pool<C> {
         &self.pool
     }
+
+    pub(super) const fn key(&self) -> Option<SlotKey> {
+        self.slot
+    }
+
+    /// There is no place any more.
+    pub(super) const fn disarm(&mut self) {
+        self.slot = None;
+    }
+}
+
+impl<C> SlotGuard<C> {
+    /// Gives the place up to the share that its server moves to, with the right to have it: nothing counts here any
+    /// more. `Err` if this share has no right left to give; the server must be closed then.
+    ///
+    /// # Errors
+    /// The guard, unchanged.
+    pub fn hand_over(mut self) -> Result<Departure, Self> {
+        let departed = self.pool().apply(|state, _| self.key().and_then(|key| state.depart(key)));
+        match departed {
+            Some(departure) => {
+                self.disarm();
+                Ok(departure)
+            }
+            None => Err(self),
+        }
+    }
 }
 
 impl<C> Drop for SlotGuard<C> {
     fn drop(&mut self) {
-        self.pool.apply(|state, _| state.vacate(self.slot));
+        if let Some(slot) = self.slot.take() {
+            self.pool.apply(|state, _| state.vacate(slot));
+        }
     }
 }
 

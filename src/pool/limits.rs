@@ -37,12 +37,4 @@ impl PoolLimits {
     pub(super) const fn ceiling(&self) -> Option<u32> {
         if self.size == 0 { None } else { Some(self.size.saturating_add(self.reserve)) }
     }
-
-    /// Least time between two closes for age (12.8), so that a pool opened at once does not close at once.
-    pub(super) fn lifetime_gap(&self) -> Duration {
-        match (self.lifetime, self.size) {
-            (Some(lifetime), size) if size > 0 => lifetime / size,
-            _ => Duration::ZERO,
-        }
-    }
 }

@@ -7,13 +7,15 @@
 //!
 //! Reading order: [`SlotState`] (one server's life), `state` (the books and their invariants), `opening` and
 //! `policy` (what the limits ask for), `waiters` (the queue), then the guards that the worker holds: [`Pool`],
-//! [`Checkout`], [`Lease`], [`ConnectPermit`].
+//! [`Checkout`], [`Lease`], [`ConnectPermit`]. A pool that several workers serve is one `Pool` on each, a share:
+//! `share` (rights to have servers, which move from one to another), `board` (which of them is to give).
 //!
 //! What does not exist here: a way to give a server back without [`Quiescent`](crate::session::Quiescent); a
 //! number that stands for ownership; a waker fired, or a connection's own code run, while the books are open.
 
 mod audit;
 mod backoff;
+mod board;
 mod checkout;
 mod failure;
 mod handle;
@@ -24,6 +26,7 @@ mod opening;
 mod permit;
 mod policy;
 mod reason;
+mod share;
 mod slab;
 mod slot;
 mod state;
@@ -34,6 +37,7 @@ mod wakes;
 mod tests;
 
 pub use backoff::UNREACHABLE_CAP;
+pub use board::{Board, Plea};
 pub use checkout::Checkout;
 pub use failure::{CheckoutError, ConnectFailure, FailureKind};
 pub use handle::{ClientPresence, Pool, PoolCounts, Pooled};
@@ -42,6 +46,7 @@ pub use lease::{Lease, Retired, SlotGuard};
 pub use limits::{MAX_PARALLEL_CONNECTS, PoolLimits};
 pub use permit::ConnectPermit;
 pub use reason::RetireReason;
+pub use share::{Departure, LAG, LAST_LAG, Rights, ShareId};
 pub use slot::{ServerId, SlotState};
 pub use state::PoolEnd;
 pub use waiters::WaiterId;

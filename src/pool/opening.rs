@@ -26,6 +26,8 @@ enum Demand {
 pub(super) struct Chores {
     retired: usize,
     place: bool,
+    /// Somebody waits here whom only another share can help.
+    short: bool,
     pause_until: Option<Instant>,
 }
 
@@ -40,6 +42,11 @@ impl<C> PoolState<C> {
     // --- wishes ----------------------------------------------------------------------------------------------
 
     fn demand(&self) -> Demand {
+        // The usual pool is full and has no reserve: asked at each change, so this is the first question.
+        let open = self.open();
+        if open >= self.limits.size && self.limits.size > 0 && self.limits.reserve_timeout.is_none() {
+            return Demand::None;
+        }
         // While the server does not answer, one attempt at a time finds out as much as four.
         let parallel = if self.backoff.is_failing() { 1 } else { MAX_PARALLEL_CONNECTS };
         let connecting = self.count(SlotState::Connecting);
@@ -48,15 +55,14 @@ impl<C> PoolState<C> {
         }
         let queued = self.waiters.waiting() > connecting;
         let has_clients = self.keep_minimum || self.clients > 0;
-        let below_min = has_clients && self.connected_count() + connecting < self.limits.min;
+        let below_min = has_clients && self.connected_count() + connecting < self.least();
         if !queued && !below_min {
             return Demand::None;
         }
-        let open = self.open();
-        if self.limits.size == 0 || open < self.limits.size {
+        if self.most().is_none_or(|most| open < most) {
             return Demand::Place;
         }
-        let in_reserve = queued && self.limits.ceiling().is_none_or(|ceiling| open < ceiling);
+        let in_reserve = queued && self.room().is_none_or(|room| open < room);
         match (self.limits.reserve_timeout, self.waiters.oldest_since()) {
             (Some(timeout), Some(since)) if in_reserve => {
                 since.checked_add(timeout).map_or(Demand::None, Demand::Reserve)
@@ -80,6 +86,7 @@ impl<C> PoolState<C> {
         Chores {
             retired: self.retired.len(),
             place: self.demand() == Demand::Place,
+            short: self.calls_for_help(),
             pause_until: self.backoff.until(),
         }
     }
@@ -89,6 +96,7 @@ impl<C> PoolState<C> {
     pub(super) fn janitor_call(&self, before: &Chores) -> Option<Waker> {
         let after = self.chores();
         let news = after.retired > before.retired
+            || (after.short && !before.short)
             || (after.place && (!before.place || after.pause_until != before.pause_until));
         if news { self.janitor.clone() } else { None }
     }
@@ -113,12 +121,25 @@ impl<C> PoolState<C> {
     /// A login succeeded.
     pub(super) fn connected(&mut self, key: SlotKey, id: ServerId, conn: C, now: Instant, wakes: &mut Wakes) {
         self.backoff.succeeded();
+        self.arrived(key, id, conn, now, wakes);
+    }
+
+    /// A server is there, at rest, connected since then.
+    pub(super) fn arrived(
+        &mut self,
+        key: SlotKey,
+        id: ServerId,
+        conn: C,
+        connected_at: Instant,
+        wakes: &mut Wakes,
+    ) {
+        let now = self.latest().unwrap_or(connected_at);
         let surplus = self.is_surplus();
         let mode = self.mode;
         let Some(slot) = self.shift(key, SlotEvent::Connected) else { return };
         slot.id = id;
         slot.conn = Some(Box::new(conn));
-        slot.connected_at = now;
+        slot.connected_at = connected_at;
         let reason = match mode {
             Mode::Closed(end) => Some(end.reason()),
             _ if slot.close_needed => Some(RetireReason::ConnectStringChanged),
@@ -127,7 +148,7 @@ impl<C> PoolState<C> {
         };
         match reason {
             Some(reason) => self.retire(key, reason),
-            None => self.give(key, now, wakes),
+            None => wakes.waiter(self.give(key, now)),
         }
     }
 

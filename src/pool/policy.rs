@@ -62,7 +62,7 @@ impl<C> PoolState<C> {
             return Some(RetireReason::ConfigChanged);
         }
         let unused = ageing.now.saturating_duration_since(slot.idle_since);
-        let above_min = self.connected_count() > self.limits.min;
+        let above_min = self.connected_count() > self.least();
         if above_min && ageing.idle_timeout.is_some_and(|limit| unused >= limit) {
             return Some(RetireReason::IdleTimeout);
         }
@@ -86,7 +86,7 @@ impl<C> PoolState<C> {
         if now.saturating_duration_since(slot.connected_at) < lifetime {
             return false;
         }
-        let gap = self.limits.lifetime_gap();
+        let gap = self.most().map_or(Duration::ZERO, |most| lifetime / most.max(1));
         let may = self.last_lifetime_close.is_none_or(|last| now.saturating_duration_since(last) >= gap);
         if may {
             self.last_lifetime_close = Some(now);
@@ -115,6 +115,7 @@ impl<C> PoolState<C> {
 
     /// Puts new limits in force.
     pub(super) fn set_limits(&mut self, limits: PoolLimits) {
+        self.resize_share(&limits);
         self.limits = limits;
         self.tolerated = self.open();
         self.trim_surplus();
@@ -123,7 +124,7 @@ impl<C> PoolState<C> {
     /// Whether there are more servers than the limits allow, those that are leaving already not counted.
     pub(super) fn is_surplus(&self) -> bool {
         let staying = self.open() - self.count(SlotState::Closing);
-        self.limits.ceiling().is_some_and(|ceiling| staying > ceiling)
+        self.room().is_some_and(|room| staying > room)
     }
 
     fn trim_surplus(&mut self) {
@@ -184,7 +185,7 @@ impl<C> PoolState<C> {
         }
     }
 
-    fn retire_idle(&mut self, at: usize, reason: RetireReason) {
+    pub(super) fn retire_idle(&mut self, at: usize, reason: RetireReason) {
         let key = self.idle.remove(at);
         self.retire(key, reason);
     }

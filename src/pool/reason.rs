@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::share::ShareId;
+
 /// Why a server was retired. [`RetireReason::as_str`] gives PgBouncer's text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RetireReason {
@@ -11,6 +13,8 @@ pub enum RetireReason {
     LifetimeOver,
     /// The pool shrank.
     Surplus,
+    /// Another share of the pool gets it, with the right to have it.
+    Moved(ShareId),
     /// Another pool needed the place.
     Evicted,
     /// The pool is paused.
@@ -70,6 +74,7 @@ impl RetireReason {
             Self::IdleTimeout => "server idle timeout",
             Self::LifetimeOver => "server lifetime over",
             Self::Surplus => "too many servers in the pool",
+            Self::Moved(_) => "moved to another worker",
             Self::Evicted => "evicted",
             Self::Pause => "pause mode",
             Self::CloseNeeded => "close_needed",

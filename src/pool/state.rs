@@ -19,6 +19,7 @@ use super::backoff::Backoff;
 use super::failure::CheckoutError;
 use super::limits::PoolLimits;
 use super::reason::RetireReason;
+use super::share::Share;
 use super::slab::Slab;
 use super::slot::{ServerId, Slot, SlotEvent, SlotKey, SlotState};
 use super::waiters::{Outcome, Seat, WaiterId, Waiters};
@@ -93,6 +94,10 @@ pub(super) struct PoolState<C> {
     /// Slots left over from before a limit was lowered.
     pub(super) tolerated: u32,
     pub(super) tally: Tally,
+    /// What of a split pool is here; `None` if all of it is.
+    pub(super) share: Option<Box<Share>>,
+    /// Another worker has the pool's home share.
+    pub(super) is_away: bool,
     pub(super) janitor: Option<Waker>,
     /// The latest `now` heard of, for guards that are dropped without one.
     latest: Option<Instant>,
@@ -114,6 +119,8 @@ impl<C> PoolState<C> {
             last_lifetime_close: None,
             tolerated: 0,
             tally: Tally { issued: 0, vacated: 0, lent: 0, returned: 0, closed: 0, faults: 0 },
+            share: None,
+            is_away: false,
             janitor: None,
             latest: None,
         }
@@ -138,7 +145,7 @@ impl<C> PoolState<C> {
 
     /// All slots: every place taken, from the issue of a permit to the end of the backend.
     pub(super) fn open(&self) -> u32 {
-        self.per_state.iter().sum()
+        u32::try_from(self.slots.len()).unwrap_or(u32::MAX)
     }
 
     /// Servers somebody holds.
@@ -195,6 +202,7 @@ impl<C> PoolState<C> {
         self.per_state[slot.state as usize] -= 1;
         self.tally.vacated += 1;
         self.tolerated = self.tolerated.min(self.open());
+        self.pay_back();
     }
 
     // --- lending ---------------------------------------------------------------------------------------------
@@ -237,17 +245,21 @@ impl<C> PoolState<C> {
         self.lend(key)
     }
 
-    /// Takes a server back among the idle ones if nobody waits and nothing speaks against it: the common case.
-    /// Gives it back otherwise.
-    pub(super) fn shelve(&mut self, key: SlotKey, conn: Box<C>, now: Instant) -> Option<Box<C>> {
-        if self.waiters.waiting() > 0 || !self.may_stay(key, now) {
-            return Some(conn);
+    /// Takes a server back if nothing speaks against it, straight to the oldest waiter or among the idle ones: the
+    /// common case, which brings the janitor no work. Answers whom to wake when no borrow is held, or gives the server
+    /// back.
+    pub(super) fn shelve(
+        &mut self,
+        key: SlotKey,
+        conn: Box<C>,
+        now: Instant,
+    ) -> Result<Option<Waker>, Box<C>> {
+        if self.owes() || !self.may_stay(key, now) {
+            return Err(conn);
         }
-        let Some(slot) = self.shift(key, SlotEvent::Release) else { return Some(conn) };
+        let Some(slot) = self.shift(key, SlotEvent::Release) else { return Err(conn) };
         slot.conn = Some(conn);
-        slot.idle_since = now;
-        self.idle.push(key);
-        None
+        Ok(self.give(key, now))
     }
 
     /// Lends an idle server that is in no list any more.
@@ -258,22 +270,21 @@ impl<C> PoolState<C> {
     }
 
     /// What a queued checkout finds in its cell. An outcome can be taken once: the cell is then gone, and so are
-    /// the answers.
-    pub(super) fn look(&mut self, id: WaiterId, wakes: &mut Wakes) -> Option<Answer<C>> {
+    /// the answers. With it comes the waker that lay there, to be dropped when no borrow is held.
+    pub(super) fn look(&mut self, id: WaiterId) -> (Option<Answer<C>>, Option<Waker>) {
         if self.waiters.is_waiting(id) {
-            return Some(Answer::Wait);
+            return (Some(Answer::Wait), None);
         }
-        let (outcome, waker) = self.waiters.leave(id)?;
-        wakes.discard(waker);
-        match outcome {
-            Outcome::Served(key) => {
-                let slot = self.slots.get_mut(key)?;
+        let Some((outcome, waker)) = self.waiters.leave(id) else { return (None, None) };
+        let answer = match outcome {
+            Outcome::Served(key) => self.slots.get_mut(key).and_then(|slot| {
                 let id = slot.id;
                 slot.conn.take().map(|conn| Answer::Lend(key, id, conn))
-            }
+            }),
             Outcome::Failed(error) => Some(Answer::Fail(error)),
             Outcome::Waiting => None,
-        }
+        };
+        (answer, waker)
     }
 
     /// A checkout was dropped: its cell goes at once, and a server delivered into it goes to the next one.
@@ -329,7 +340,7 @@ impl<C> PoolState<C> {
         }
         match self.reason_at_release(key, now) {
             Some(reason) => self.retire(key, reason),
-            None => self.give(key, now, wakes),
+            None => wakes.waiter(self.give(key, now)),
         }
     }
 
@@ -341,19 +352,24 @@ impl<C> PoolState<C> {
         self.retire(key, reason);
     }
 
-    /// Straight to the oldest waiter, else idle.
-    pub(super) fn give(&mut self, key: SlotKey, now: Instant, wakes: &mut Wakes) {
+    /// Away if another share has the older right to it, else straight to the oldest waiter, else idle. Answers whom to
+    /// wake.
+    pub(super) fn give(&mut self, key: SlotKey, now: Instant) -> Option<Waker> {
+        if let Some(to) = self.pay_creditor(now) {
+            self.retire(key, RetireReason::Moved(to));
+            return None;
+        }
         if let Some(id) = self.waiters.oldest()
             && let Ok(waker) = self.waiters.settle(id, Outcome::Served(key))
         {
             self.shift(key, SlotEvent::Lend);
-            wakes.waiter(waker);
-            return;
+            return waker;
         }
         if let Some(slot) = self.slots.get_mut(key) {
             slot.idle_since = now;
         }
         self.idle.push(key);
+        None
     }
 
     /// Puts a server, whose connection lies in its slot, among those to be closed.

@@ -40,6 +40,7 @@ impl FrameHeader {
     ///
     /// # Errors
     /// A type or a length that PostgreSQL refuses as well.
+    #[inline]
     pub fn frontend(input: &[u8]) -> Result<Option<Self>, FrameError> {
         let Some(&tag) = input.first() else { return Ok(None) };
         let limit = match tag {
@@ -54,10 +55,12 @@ impl FrameHeader {
     ///
     /// # Errors
     /// A length below four or above what PostgreSQL can send.
+    #[inline]
     pub fn backend(input: &[u8]) -> Result<Option<Self>, FrameError> {
         Self::with_limit(input, MAX_LENGTH_WORD)
     }
 
+    #[inline]
     fn with_limit(input: &[u8], limit: usize) -> Result<Option<Self>, FrameError> {
         let Some(&[tag, a, b, c, d]) = input.first_chunk::<HEADER_LEN>() else { return Ok(None) };
         let word = i32::from_be_bytes([a, b, c, d]);

@@ -116,6 +116,14 @@ pub fn put_query(out: &mut Vec<u8>, sql: &str) {
     put_framed(out, b'Q', |out| put_string(out, sql.as_bytes()));
 }
 
+/// Appends a Query whose text stands in pieces.
+pub fn put_query_parts(out: &mut Vec<u8>, parts: &[&[u8]]) {
+    put_framed(out, b'Q', |out| {
+        out.extend(parts.iter().copied().flatten());
+        out.push(0);
+    });
+}
+
 /// Appends a Sync.
 pub fn put_sync(out: &mut Vec<u8>) {
     out.extend(b"S\0\0\0\x04");
@@ -126,27 +134,33 @@ pub fn put_copy_fail(out: &mut Vec<u8>, reason: &str) {
     put_framed(out, b'f', |out| put_string(out, reason.as_bytes()));
 }
 
-/// Appends unnamed Parse, Bind, Execute and Sync of one statement with text parameters.
+/// Appends Parse, Bind and Execute of one statement with text parameters; `None` is NULL. With a name, its Close is
+/// appended as well. A Sync has to follow.
 ///
 /// Values travel as parameters and never become part of the SQL text (S34). A value with a NUL inside cannot be
 /// sent; callers read theirs from NUL-terminated fields.
-pub fn put_bound_query(out: &mut Vec<u8>, sql: &str, parameters: &[&[u8]]) {
+pub fn put_bound_statement(out: &mut Vec<u8>, name: &[u8], sql: &str, parameters: &[Option<&[u8]>]) {
     put_framed(out, b'P', |out| {
-        out.push(0);
+        put_string(out, name);
         put_string(out, sql.as_bytes());
         out.extend(0i16.to_be_bytes());
     });
     put_framed(out, b'B', |out| {
-        out.extend([0, 0, 0, 0]); // unnamed portal, unnamed statement, no format codes: all text
+        out.push(0); // unnamed portal
+        put_string(out, name);
+        out.extend([0, 0]); // no format codes: all text
         out.extend(i16::try_from(parameters.len()).unwrap_or(i16::MAX).to_be_bytes());
         for value in parameters {
-            out.extend(i32::try_from(value.len()).unwrap_or(i32::MAX).to_be_bytes());
-            out.extend(*value);
+            let length = value.map_or(-1, |value| i32::try_from(value.len()).unwrap_or(i32::MAX));
+            out.extend(length.to_be_bytes());
+            out.extend(value.unwrap_or_default());
         }
         out.extend(0i16.to_be_bytes());
     });
     out.extend(b"E\0\0\0\x09\0\0\0\0\0");
-    put_sync(out);
+    if !name.is_empty() {
+        put_close_statement(out, name);
+    }
 }
 
 #[cfg(test)]
@@ -182,9 +196,10 @@ mod tests {
     #[test]
     fn s34_a_hostile_value_stays_a_parameter() {
         let mut out = Vec::new();
-        put_bound_query(&mut out, "SELECT set_config($1,$2,false)", &[b"x", b"'; DROP TABLE t; --"]);
+        let values = [Some(&b"x"[..]), Some(b"'; DROP TABLE t; --"), None];
+        put_bound_statement(&mut out, b"", "SELECT set_config($1,$2,false)", &values);
         let parse = FrameHeader::frontend(&out).unwrap().unwrap();
         assert!(!out[..parse.wire_len].windows(4).any(|w| w == b"DROP"));
-        assert!(out.ends_with(b"E\0\0\0\x09\0\0\0\0\0S\0\0\0\x04"));
+        assert!(out.ends_with(b"\xff\xff\xff\xff\0\0E\0\0\0\x09\0\0\0\0\0"), "NULL, and then run it");
     }
 }

@@ -105,7 +105,9 @@ impl ServerConn {
     /// A connection that has just logged in.
     pub fn new(stream: Stream, facts: ServerFacts, entry: Rc<ServerEntry>, alarms: &Arc<Alarms>) -> Self {
         let alarm = Alarm { server: ServerId(entry.id), alarms: Arc::clone(alarms) };
-        Self { stream, facts, entry, alarm: Arc::new(alarm).into() }
+        let alarm = Waker::from(Arc::new(alarm));
+        stream.set_alarm(&alarm);
+        Self { stream, facts, entry, alarm }
     }
 
     /// Lets the worker know if it speaks while nobody reads it, or has spoken already. Call it before the lease is

@@ -15,7 +15,41 @@ use crate::config::Secret;
 use crate::metrics::Counters;
 use crate::net::clock;
 use crate::pool::Pool;
-use crate::session::{Catalog, Outbox, ParamSet, Rules, ServerFacts, Session, Taken, TrackedNames, Turn};
+use crate::session::{
+    Catalog, Outbox, ParamSet, Rules, ServerFacts, Session, Startup, Taken, TrackedNames, Turn, Wished,
+};
+
+/// What clients asked for at their login, and what PostgreSQL made of it.
+#[derive(Debug, Default)]
+pub struct Startups {
+    tried: HashMap<Vec<(String, Vec<u8>)>, Rc<Startup>>,
+    last: Rc<Wished>,
+}
+
+impl Startups {
+    /// What became of the same values earlier.
+    pub fn get(&self, values: &[(String, Vec<u8>)]) -> Option<Rc<Startup>> {
+        self.tried.get(values).cloned()
+    }
+
+    /// Remembers what became of some values.
+    pub fn learn(&mut self, values: Vec<(String, Vec<u8>)>, startup: &Rc<Startup>) {
+        /// Applications of one pool differ in a few of these; a thousand kinds are one kind with a counter in it.
+        const MAX_TRIED: usize = 1000;
+        if self.tried.len() >= MAX_TRIED {
+            self.tried.clear();
+        }
+        self.tried.insert(values, Rc::clone(startup));
+    }
+
+    /// The same values, in one place with those of the last client if they are equal.
+    pub fn share(&mut self, startup: Startup) -> Rc<Wished> {
+        if *self.last.startup() != startup {
+            self.last = Rc::new(startup.into());
+        }
+        Rc::clone(&self.last)
+    }
+}
 
 /// Settings of one pool that a reload may change.
 #[derive(Debug, Clone)]
@@ -59,6 +93,8 @@ pub struct Home {
     pub welcome: RefCell<Option<Rc<Welcome>>>,
     /// Parameter values of the last client that logged in: most have the same ones, and share them.
     pub usual: RefCell<ParamSet>,
+    /// Startup values that PostgreSQL has accepted, as it spelled them, by what clients had asked for.
+    pub startups: RefCell<Startups>,
     /// How servers are opened.
     pub plan: RefCell<ServerPlan>,
     /// Settings in force.
@@ -79,12 +115,10 @@ impl Home {
     /// A server has logged in: makes the connection the pool lends, and remembers the welcome.
     pub fn adopt(&self, id: u64, opened: Opened, plan: &ServerPlan) -> ServerConn {
         let mut facts = ServerFacts::default();
-        for (name, value) in &opened.parameters {
-            if let Some(index) = self.names.index(name) {
-                facts.params.set(index, value);
-            }
-        }
+        let login = opened.parameters.iter().find(|(name, _)| name == b"session_authorization");
+        facts.login = login.map(|(_, value)| value.as_slice().into()).unwrap_or_default();
         let welcome = Welcome::new(opened.parameters, &self.names);
+        facts.params.clone_from(welcome.followed());
         self.welcome.replace(Some(Rc::new(welcome)));
         let stream = opened.stream;
         let backend_pid = opened.key.as_ref().map_or(0, |key| key.process_id);

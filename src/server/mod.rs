@@ -4,8 +4,8 @@
 //! Does not know: clients.
 //!
 //! Reading order: `open` (from a plan to a connection that is ready), `encrypt` (TLS or not), `wire` (messages of a
-//! server that is not logged in), `cancel`, `error`; then `conn` (what the pool lends), `home` and
-//! `welcome` (what one pool shares), `wind_down` (servers without a client).
+//! server that is not logged in), `cancel`, `error`; then `conn` (what the pool lends), `home` and `welcome` (what one
+//! pool shares), `wind_down` (servers without a client), `moving` (servers between two workers).
 
 mod cancel;
 #[cfg(test)]
@@ -16,6 +16,7 @@ mod error;
 mod home;
 #[cfg(test)]
 mod home_tests;
+mod moving;
 mod open;
 #[cfg(test)]
 pub(crate) mod test_home;
@@ -34,7 +35,8 @@ mod wire;
 pub use cancel::{CancelError, CancelTarget, send_cancel};
 pub use conn::{Alarms, ServerConn, ServerEntry, open_for};
 pub use error::{OpenCause, OpenError, OpenKind};
-pub use home::{Home, HomeSettings, ProvenSecrets};
+pub use home::{Home, HomeSettings, ProvenSecrets, Startups};
+pub use moving::{Stays, Traveller};
 pub use open::{Opened, ServerKey, ServerPlan, open};
 pub use welcome::Welcome;
-pub use wind_down::{Left, cancel_server, give_back, retire, wind_down};
+pub use wind_down::{Left, cancel_server, give_back, retire, try_startup, wind_down};

@@ -12,13 +12,14 @@ use super::open::{Opened, ServerKey, ServerPlan};
 use super::test_net::read_some;
 use super::tests::{listen, plan};
 use super::wind_down::retire;
-use crate::config::{PoolMode, SslMode};
+use crate::config::{PoolMode, SessionState, SslMode};
 use crate::net::{Listener, Stream, clock, connect, rt};
 use crate::pool::{Lease, Pool, PoolKey, PoolLimits, ServerId};
 use crate::session::{ParamSet, Rules, Session, TrackedNames};
 
 /// Statement tracking off, servers shared by transaction.
-pub(crate) const RULES: Rules = Rules { mode: PoolMode::Transaction, max_prepared: 0 };
+pub(crate) const RULES: Rules =
+    Rules { mode: PoolMode::Transaction, max_prepared: 0, session_state: SessionState::PgBouncer };
 
 /// A pool of one server at most, and the place where its servers and cancel requests arrive.
 pub(crate) struct Bench {
@@ -64,6 +65,7 @@ impl Bench {
             counters: RefCell::default(),
             welcome: RefCell::default(),
             usual: RefCell::default(),
+            startups: RefCell::default(),
             plan: RefCell::new(plan.clone()),
             settings: RefCell::new(Rc::new(settings(reset_query))),
             names: Rc::new(TrackedNames::new(&[])),

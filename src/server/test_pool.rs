@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::test_net::{soon, tcp_pair};
 use super::{Home, HomeSettings, Opened};
-use crate::config::{PoolMode, SslMode};
+use crate::config::{PoolMode, SessionState, SslMode};
 use crate::net::{Stream, clock};
 use crate::pool::{Lease, Pool, PoolKey, PoolLimits, ServerId};
 use crate::session::{Quiescent, Rules, TrackedNames};
@@ -16,7 +16,7 @@ use crate::session::{Quiescent, Rules, TrackedNames};
 /// Settings of a pool in this mode, with this query between sessions.
 pub(crate) fn settings(mode: PoolMode, reset: Option<&str>) -> Rc<HomeSettings> {
     Rc::new(HomeSettings {
-        rules: Rules { mode, max_prepared: 10 },
+        rules: Rules { mode, max_prepared: 10, session_state: SessionState::PgBouncer },
         reset_query: reset.map(ToOwned::to_owned),
         query_timeout: None,
         idle_transaction_timeout: None,
@@ -45,6 +45,7 @@ pub(crate) fn home(mode: PoolMode, reset: Option<&str>) -> Rc<Home> {
         counters: RefCell::default(),
         welcome: RefCell::default(),
         usual: RefCell::default(),
+        startups: RefCell::default(),
         plan: RefCell::new(super::tests::plan(1, SslMode::Disable)),
         settings: RefCell::new(settings(mode, reset)),
         names: Rc::new(TrackedNames::new(&[])),

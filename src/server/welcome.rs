@@ -8,7 +8,7 @@ use crate::proto::put_parameter_status;
 use crate::session::{ParamSet, TrackedNames};
 
 /// See the module.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Welcome {
     /// Every reported parameter, in the order of the reports.
     reported: Vec<(Vec<u8>, Vec<u8>)>,
@@ -40,6 +40,16 @@ impl Welcome {
     /// The followed parameters among those reported.
     pub const fn followed(&self) -> &ParamSet {
         &self.followed
+    }
+
+    /// Every reported parameter, in the order of the reports.
+    pub fn reported(&self) -> &[(Vec<u8>, Vec<u8>)] {
+        &self.reported
+    }
+
+    /// Whether servers report just this value anyway.
+    pub fn reports(&self, name: &[u8], value: &[u8]) -> bool {
+        self.reported.iter().any(|(known, usual)| known.eq_ignore_ascii_case(name) && usual == value)
     }
 
     /// Appends a ParameterStatus for each report, with the values of `params` for the parameters that are followed.

@@ -14,7 +14,8 @@ use super::home::Home;
 use crate::config::PoolMode;
 use crate::net::{clock, rt};
 use crate::pool::{Lease, RetireReason, Retired, SlotGuard, SlotState};
-use crate::session::{Halt, Leave, Outbox, Quiescent, Session};
+use crate::proto::PgError;
+use crate::session::{Halt, Leave, Outbox, ParamSet, Quiescent, Session, Startup};
 
 /// Longest time a server may take to come to rest after its client has gone.
 const DRAIN_TIME: Duration = Duration::from_secs(5);
@@ -163,6 +164,39 @@ async fn run_reset(
     let (mut unread, mut budget) = (Vec::new(), DRAIN_BYTES);
     drain(home, lease, session, &mut unread, &mut budget).await?;
     session.release_after_end(0, unread.len())
+}
+
+/// Has a server judge and spell the values of a client's startup packet, and gives it back.
+///
+/// Cancel safety: dropping the future drops the lease, which closes the server.
+///
+/// # Errors
+/// PostgreSQL's own, if it refuses one of them; `None` if the server was lost meanwhile.
+pub async fn try_startup(
+    home: &Rc<Home>,
+    mut lease: Lease<ServerConn>,
+    values: &[(String, Vec<u8>)],
+) -> Result<Startup, Option<PgError>> {
+    lease.mark(SlotState::Resetting);
+    lease.entry.state.set("tested");
+    let mut session = Session::new(home.settings().rules, ParamSet::default());
+    let trial = async {
+        let mut own = Outbox::default();
+        session.try_values(values, &mut lease.facts, &mut own);
+        send_own(&mut lease, &own).await?;
+        let (mut unread, mut budget) = (Vec::new(), DRAIN_BYTES);
+        drain(home, &mut lease, &mut session, &mut unread, &mut budget).await?;
+        session.release_after_end(0, unread.len())
+    };
+    let Ok(Some(evidence)) = rt::timeout_at(clock::now() + DRAIN_TIME, trial).await else {
+        lease.retire(RetireReason::Crashed);
+        return Err(None);
+    };
+    let startup = session.take_trial(&home.names, &lease.facts);
+    lease.unlinked();
+    lease.watch();
+    lease.release(evidence, clock::now());
+    startup
 }
 
 /// Waits until no cancel is on its way to the server any more (R9); `false` when that takes too long.

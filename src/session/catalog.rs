@@ -4,9 +4,13 @@
 //! path and row security in force are compared by PostgreSQL itself, which plans again when they differ (S32).
 
 use std::borrow::Borrow;
+use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
 use std::rc::Rc;
+
+use super::sql::{self, Digest};
+use super::tracking::USUAL_READING;
 
 /// One statement text with its parameter types, prepared under one name wherever it is needed.
 #[derive(Debug)]
@@ -14,6 +18,8 @@ pub struct Statement {
     id: u64,
     server_name: Box<[u8]>,
     rest: Box<[u8]>,
+    /// What it may do to a session, read as most clients write.
+    digest: OnceCell<Option<Box<Digest>>>,
 }
 
 impl Statement {
@@ -32,10 +38,20 @@ impl Statement {
         &self.rest
     }
 
+    /// What it may do to a session, if anything, for a client whose texts are read as most are.
+    pub(super) fn digest(&self) -> Option<&Digest> {
+        self.digest.get_or_init(|| sql::digest(text_of(&self.rest), USUAL_READING)).as_deref()
+    }
+
     /// Whether the text was too large to keep, so that it exists on one server only.
     pub fn is_private(&self) -> bool {
         self.rest.is_empty()
     }
+}
+
+/// The text in front of the types in what a Parse holds behind its name.
+pub(super) fn text_of(rest: &[u8]) -> &[u8] {
+    rest.split(|&b| b == 0).next().unwrap_or_default()
 }
 
 struct ByText(Rc<Statement>);
@@ -63,6 +79,8 @@ impl Eq for ByText {}
 /// All statements of one pool, each text once.
 #[derive(Default)]
 pub struct Catalog {
+    /// In the upper bits of every number given here, see [`Catalog::of_share`].
+    origin: u16,
     statements: HashSet<ByText>,
     last_id: u64,
     sweep_at: usize,
@@ -70,7 +88,24 @@ pub struct Catalog {
     unswept: usize,
 }
 
+/// Bits of a statement's number below its origin: enough for a million statements a second for eight years.
+const ORIGIN_SHIFT: u32 = 48;
+
+/// The pooler's name for a statement on servers. A server may move from one share of its pool to another, so their
+/// names differ.
+fn server_name(id: u64) -> Box<[u8]> {
+    let (origin, number) = (id >> ORIGIN_SHIFT, id & ((1 << ORIGIN_SHIFT) - 1));
+    let name = if origin == 0 { format!("pooler_{number}") } else { format!("pooler_{origin}_{number}") };
+    name.into_bytes().into()
+}
+
 impl Catalog {
+    /// An empty catalog of this share of a pool, 0 for the whole or the home share: no other share's catalog gives the
+    /// same numbers and names.
+    pub fn of_share(share: u16) -> Self {
+        Self { origin: share, ..Self::default() }
+    }
+
     /// The statement of this text, made if new.
     pub fn intern(&mut self, rest: &[u8]) -> Rc<Statement> {
         if let Some(known) = self.statements.get(rest) {
@@ -78,26 +113,42 @@ impl Catalog {
         }
         self.sweep(rest.len());
         let id = self.next_id();
-        let server_name = format!("pooler_{id}").into_bytes().into();
-        let statement = Rc::new(Statement { id, server_name, rest: rest.into() });
+        self.keep(Statement { id, server_name: server_name(id), rest: rest.into(), digest: OnceCell::new() })
+    }
+
+    fn keep(&mut self, statement: Statement) -> Rc<Statement> {
+        let statement = Rc::new(statement);
         self.statements.insert(ByText(Rc::clone(&statement)));
         statement
+    }
+
+    /// A statement that a server has brought from another worker, under the name it has there. `true` if clients here
+    /// can use it: unless the same text has another name here.
+    pub(super) fn adopt(&mut self, id: u64, rest: Box<[u8]>) -> (Rc<Statement>, bool) {
+        let statement = Statement { id, server_name: server_name(id), rest, digest: OnceCell::new() };
+        if statement.is_private() {
+            return (Rc::new(statement), true);
+        }
+        match self.statements.get(&*statement.rest) {
+            Some(known) if known.0.id == id => (Rc::clone(&known.0), true),
+            Some(_) => (Rc::new(statement), false),
+            None => {
+                self.sweep(statement.rest.len());
+                (self.keep(statement), true)
+            }
+        }
     }
 
     /// A statement whose text was too large to keep: it exists on one server only.
     pub fn private(&mut self) -> Rc<Statement> {
         let id = self.next_id();
-        Rc::new(Statement {
-            id,
-            server_name: format!("pooler_{id}").into_bytes().into(),
-            rest: Box::default(),
-        })
+        Rc::new(Statement { id, server_name: server_name(id), rest: Box::default(), digest: OnceCell::new() })
     }
 
     /// A number never given before in this pool.
     pub fn next_id(&mut self) -> u64 {
         self.last_id += 1;
-        self.last_id
+        u64::from(self.origin) << ORIGIN_SHIFT | self.last_id
     }
 
     /// Forgets what no client and no server refers to, whenever the number has doubled since the last time, or

@@ -6,26 +6,35 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use crate::config::PoolMode;
-use crate::proto::{FrameHeader, PgError, SqlState, TxStatus, put_bound_query, put_ready};
+use crate::config::{PoolMode, SessionState};
+use crate::proto::{FrameHeader, PgError, SqlState, TxStatus, put_ready};
 
+use super::answer::Answer;
 use super::catalog::Catalog;
 use super::error::SessionError;
 use super::inflight::InFlight;
 use super::names::ClientStatements;
 use super::outbox::Outbox;
-use super::owed::{Kind, Owed, Why};
-use super::params::{ParamSet, TrackedNames, set_config_sql};
+use super::owed::{Kind, Owed};
+use super::params::{ParamSet, TrackedNames};
 use super::quiescent::Quiescent;
+use super::settings::Settings;
 use super::statements::ServerStatements;
+use super::survey::Survey;
 use super::tally::Tally;
+use super::tracking::{Pins, Traces};
 use super::unnamed::Unnamed;
+use super::wishes::{Restore, Wishes};
 
 /// What is true of one backend beyond a lease.
 #[derive(Debug, Default)]
 pub struct ServerFacts {
     /// Followed parameters as last reported.
     pub params: ParamSet,
+    /// Settings in force that are not reported.
+    pub settings: Settings,
+    /// Whom it logged in as, as it reported it.
+    pub login: Box<[u8]>,
     /// Statements prepared under the pooler's names.
     pub statements: ServerStatements,
     /// Number of the unnamed statement it has.
@@ -41,6 +50,8 @@ pub struct Rules {
     pub mode: PoolMode,
     /// Prepared statements kept per server; 0 turns tracking off.
     pub max_prepared: usize,
+    /// What is done about session state.
+    pub session_state: SessionState,
 }
 
 /// What one turn works with besides the bytes.
@@ -89,14 +100,29 @@ pub(super) struct Body {
 }
 
 /// Whether the client's messages may pass.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Gate {
     /// They may.
     Open,
-    /// Our own parameter settings are under way; the client waits.
-    Preparing,
+    /// Messages of our own are under way; the client waits.
+    Preparing(Own),
+    /// The client has reset what its startup packet gave it; when that is answered, it is put in force again.
+    Resetting,
     /// A batch was answered with an error before anything of it was sent; the rest up to Sync is dropped (R25).
     SkipToSync,
+}
+
+/// What our own messages are for.
+#[derive(Debug)]
+pub(super) enum Own {
+    /// They put in force what the client wants on a server it has just got.
+    Link,
+    /// They put the client's startup values in force again; the answer to its request follows.
+    Restore,
+    /// They ask what the client has done to its session.
+    Survey(Box<Survey>),
+    /// They end what the client has left there.
+    Clean,
 }
 
 /// See the module.
@@ -112,7 +138,19 @@ pub struct Session {
     pub(super) nudged: bool,
     pub(super) names: ClientStatements,
     pub(super) unnamed: Unnamed,
+    /// The unnamed statement may do something to the session.
+    pub(super) unnamed_leaves_traces: bool,
     pub(super) params: ParamSet,
+    /// What else it wants in force.
+    pub(super) wishes: Wishes,
+    /// What it has done to its session since the server was asked.
+    pub(super) traces: Option<Box<Traces>>,
+    /// What keeps it on its server.
+    pub(super) pins: Option<Box<Pins>>,
+    /// What it has just reset.
+    pub(super) restore: Option<Restore>,
+    /// The answer to our own question, as far as it has come.
+    pub(super) answer: Answer,
     /// Counts what Sync, Query and FunctionCall separate.
     pub(super) segment: u64,
     pub(super) tally: Tally,
@@ -133,7 +171,13 @@ impl Session {
             nudged: false,
             names: ClientStatements::default(),
             unnamed: Unnamed::default(),
+            unnamed_leaves_traces: true,
             params,
+            wishes: Wishes::default(),
+            traces: None,
+            pins: None,
+            restore: None,
+            answer: Answer::default(),
             segment: 0,
             tally: Tally::default(),
             request_since: None,
@@ -152,24 +196,10 @@ impl Session {
         if !self.tracks_statements() {
             facts.unnamed = None; // from here on nobody watches what becomes of it
         }
-        self.inflight.reuse(std::mem::take(&mut facts.spare));
+        self.inflight.reuse(&mut facts.spare);
         self.request_since = self.request_since.map(|_| turn.now);
         self.xact_since = self.xact_since.map(|_| turn.now);
-        let mut bound: Vec<&[u8]> = Vec::new();
-        for (index, value) in self.params.differing(&facts.params) {
-            bound.extend([turn.names.name(index).as_bytes(), value]);
-        }
-        if bound.is_empty() {
-            facts.params.share(&self.params); // the next look at them is one at a pointer
-            return;
-        }
-        let sql = set_config_sql(bound.len() / 2);
-        turn.to_server.own(|out| put_bound_query(out, &sql, &bound));
-        for kind in [Kind::Parse, Kind::Bind, Kind::Execute, Kind::Sync] {
-            self.inflight.owe(kind, Why::Own);
-        }
-        facts.unnamed = None;
-        self.gate = Gate::Preparing;
+        self.put_in_force(turn);
     }
 
     /// Evidence that the server may go back now, if the pool mode wants it back and it is at rest (R1, R3).
@@ -177,7 +207,8 @@ impl Session {
     /// `unsent` and `unread` are the bytes that still lie in the buffers towards and from the server.
     pub fn try_release(&self, unsent: usize, unread: usize) -> Option<Quiescent> {
         let mode_allows = self.rules.mode != PoolMode::Session;
-        (mode_allows && self.is_at_rest(unsent, unread) && !self.is_pinned()).then(Quiescent::witnessed)
+        (mode_allows && self.is_at_rest(unsent, unread) && self.traces.is_none() && !self.is_pinned())
+            .then(Quiescent::witnessed)
     }
 
     /// Evidence that the server is at rest now that the client has gone.
@@ -185,9 +216,9 @@ impl Session {
         self.is_at_rest(unsent, unread).then(Quiescent::witnessed)
     }
 
-    fn is_at_rest(&self, unsent: usize, unread: usize) -> bool {
+    pub(super) fn is_at_rest(&self, unsent: usize, unread: usize) -> bool {
         self.inflight.at_rest(self.tx)
-            && self.gate != Gate::Preparing
+            && !self.is_preparing()
             && unsent == 0
             && unread == 0
             && self.from_server.left == 0
@@ -196,7 +227,7 @@ impl Session {
 
     /// Whether only the linked server can serve this client.
     pub const fn is_pinned(&self) -> bool {
-        self.unnamed.is_pinned() || self.names.names_private()
+        self.unnamed.is_pinned() || self.names.names_private() || self.pins.is_some()
     }
 
     /// A server could not be had for the message at the front of the input, of which `arrived` bytes are there:
@@ -224,7 +255,7 @@ impl Session {
 
     /// Whether our own messages are being answered, so that a cancel must not reach the server now (F39).
     pub const fn is_preparing(&self) -> bool {
-        matches!(self.gate, Gate::Preparing)
+        matches!(self.gate, Gate::Preparing(_))
     }
 
     /// Whether something of the client's is running on the server: what a cancel would hit.
@@ -267,6 +298,11 @@ impl Session {
         self.names.len()
     }
 
+    /// Bytes counted since they were last taken, of both directions.
+    pub const fn counted_bytes(&self) -> u64 {
+        self.tally.client_bytes + self.tally.server_bytes
+    }
+
     /// Takes what was counted since the last call.
     pub fn take_tally(&mut self) -> Tally {
         std::mem::take(&mut self.tally)
@@ -274,14 +310,12 @@ impl Session {
 
     /// A server is gone or given back: nothing of it remains here. `facts` are those of a server given back.
     pub fn unlink(&mut self, facts: Option<&mut ServerFacts>) {
-        let spare = self.inflight.end();
-        if let Some(facts) = facts {
-            facts.spare = spare;
-        }
+        self.inflight.end(facts.map(|facts| &mut facts.spare));
         self.from_server = Body::default();
-        if self.gate == Gate::Preparing {
+        if matches!(self.gate, Gate::Preparing(_) | Gate::Resetting) {
             self.gate = Gate::Open;
         }
+        (self.traces, self.pins, self.restore) = (None, None, None);
         self.nudged = false;
     }
 
@@ -300,70 +334,6 @@ impl Session {
             let reply: &[u8; 5] = if owed.kind == Kind::Parse { b"1\0\0\0\x04" } else { b"3\0\0\0\x04" };
             to_client.own(|out| out.extend(reply));
             self.names.confirm();
-        }
-    }
-
-    /// What the arrival of a reply proves (R52).
-    pub(super) fn completed(&mut self, owed: &Owed, facts: &mut ServerFacts) {
-        match owed.why {
-            Why::NamedParse => {
-                facts.statements.confirm_parse();
-                self.names.confirm();
-            }
-            Why::Prepare => facts.statements.confirm_parse(),
-            Why::UnnamedParse | Why::PrepareUnnamed | Why::UnnamedClose | Why::ClientQuery => {
-                facts.unnamed = self.unnamed.confirm();
-            }
-            Why::Evict(id) => facts.statements.confirm_close(id),
-            Why::PrivateClose(id) => {
-                facts.statements.confirm_close(id);
-                self.names.confirm();
-            }
-            Why::LocalParse | Why::LocalClose => self.names.confirm(),
-            Why::Client | Why::Named(_) | Why::Own | Why::Refuse(_) => {}
-        }
-    }
-
-    /// What an error in place of a reply proves.
-    pub(super) fn failed(&mut self, owed: &Owed, facts: &mut ServerFacts) {
-        match owed.why {
-            Why::UnnamedParse | Why::PrepareUnnamed => {
-                self.unnamed.fail();
-                facts.unnamed = None;
-            }
-            Why::NamedParse
-            | Why::Prepare
-            | Why::Evict(_)
-            | Why::UnnamedClose
-            | Why::PrivateClose(_)
-            | Why::LocalParse
-            | Why::LocalClose
-            | Why::Client
-            | Why::Named(_)
-            | Why::ClientQuery
-            | Why::Own
-            | Why::Refuse(_) => self.skipped(owed, facts),
-        }
-    }
-
-    /// What the server's skipping over a message proves: nothing of it happened.
-    pub(super) fn skipped(&mut self, owed: &Owed, facts: &mut ServerFacts) {
-        match owed.why {
-            Why::NamedParse => {
-                facts.statements.revoke_parse();
-                self.names.revoke();
-            }
-            Why::Prepare => facts.statements.revoke_parse(),
-            Why::LocalParse | Why::LocalClose => self.names.revoke(),
-            Why::UnnamedParse | Why::PrepareUnnamed | Why::UnnamedClose | Why::ClientQuery => {
-                self.unnamed.revoke();
-            }
-            Why::Evict(id) => facts.statements.revoke_close(id),
-            Why::PrivateClose(id) => {
-                facts.statements.revoke_close(id);
-                self.names.revoke();
-            }
-            Why::Client | Why::Named(_) | Why::Own | Why::Refuse(_) => {}
         }
     }
 

@@ -47,6 +47,7 @@ impl Session {
                 return Act::Stop(Halt::Wait);
             }
             self.begin_request(turn);
+            self.note_unnamed(view.rest);
             let id = turn.catalog.next_id();
             self.unnamed.send_parse(id, Some(view.rest), self.segment);
             self.send(Kind::Parse, Why::UnnamedParse);
@@ -79,10 +80,8 @@ impl Session {
     fn name_is_free(&mut self, turn: &mut Turn<'_>, name: &[u8], text: usize) -> Option<Act> {
         match self.names.find(name, self.segment) {
             Lookup::Wait => Some(Act::Stop(Halt::Wait)),
-            Lookup::Found(_) if !self.names.was_told_lost(name) => {
-                let text = format!("prepared statement \"{}\" already exists", shown(name));
-                Some(self.refuse(turn, PgError::error(SqlState::DUPLICATE_PSTATEMENT, text)))
-            }
+            Lookup::Found(_) if !self.names.was_told_lost(name) => Some(self.refuse_taken(turn, name)),
+            Lookup::Missing if self.is_prepared_by_sql(name) => Some(self.refuse_taken(turn, name)),
             Lookup::Found(_) | Lookup::Missing => {
                 let limit = self.names.limit(name, text)?;
                 Some(self.refuse(turn, Self::limit_error(limit)))
@@ -90,7 +89,12 @@ impl Session {
         }
     }
 
-    fn send_parse(&mut self, turn: &mut Turn<'_>, statement: &Rc<Statement>) {
+    fn refuse_taken(&mut self, turn: &mut Turn<'_>, name: &[u8]) -> Act {
+        let text = format!("prepared statement \"{}\" already exists", shown(name));
+        self.refuse(turn, PgError::error(SqlState::DUPLICATE_PSTATEMENT, text))
+    }
+
+    pub(super) fn send_parse(&mut self, turn: &mut Turn<'_>, statement: &Rc<Statement>) {
         self.tally.server_parses += 1;
         self.evict(turn);
         let Some(facts) = turn.facts.as_deref_mut() else { return };
@@ -109,6 +113,9 @@ impl Session {
             return wait_for_names(body, "statement name too long");
         };
         self.begin_request(turn);
+        if self.reads_texts() {
+            self.note_unread();
+        }
         if end == 0 {
             let id = turn.catalog.next_id();
             self.unnamed.send_parse(id, None, self.segment);
@@ -145,15 +152,21 @@ impl Session {
             return wait_for_names(body, "portal or statement name too long");
         };
         if view.statement.is_empty() {
-            return match self.ready_unnamed(turn) {
-                Some(act) => act,
-                None => self.plain_extended(turn, b'B', header, rest),
-            };
+            if let Some(act) = self.ready_unnamed(turn) {
+                return act;
+            }
+            self.note_unnamed_again();
+            return self.plain_extended(turn, b'B', header, rest);
+        }
+        if self.is_prepared_by_sql(view.statement) {
+            self.note_unread();
+            return self.plain_extended(turn, b'B', header, rest);
         }
         let statement = match self.ready_named(turn, view.statement) {
             Ok(statement) => statement,
             Err(act) => return act,
         };
+        self.note_statement(&statement);
         self.evict(turn);
         self.tally.binds += 1;
         self.send(Kind::Bind, Why::Named(statement.id()));
@@ -183,6 +196,9 @@ impl Session {
                 Some(act) => act,
                 None => self.plain_extended(turn, b'D', header, rest),
             },
+            Some(TargetView::Statement(name)) if self.is_prepared_by_sql(name) => {
+                self.plain_extended(turn, b'D', header, rest)
+            }
             Some(TargetView::Statement(name)) => {
                 let statement = match self.ready_named(turn, name) {
                     Ok(statement) => statement,
@@ -199,6 +215,10 @@ impl Session {
     pub(super) fn close(&mut self, turn: &mut Turn<'_>, header: FrameHeader, rest: &[u8]) -> Act {
         let Some(body) = whole_body(header, rest) else { return Act::NeedBytes };
         match TargetView::read(body) {
+            Some(TargetView::Statement(name)) if self.is_prepared_by_sql(name) => {
+                self.note_unread();
+                self.plain_extended(turn, b'C', header, rest)
+            }
             Some(TargetView::Statement(name)) if !name.is_empty() => self.close_named(turn, header, name),
             Some(TargetView::Portal(_)) if turn.facts.is_none() => {
                 // No server, no portal; to close what does not exist is no error.
@@ -304,7 +324,7 @@ impl Session {
 }
 
 /// A name as errors show it: cut where PostgreSQL's tables cut it, because errors of ours may have to wait.
-fn shown(name: &[u8]) -> Cow<'_, str> {
+pub(super) fn shown(name: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(cut(name))
 }
 

@@ -1,10 +1,17 @@
 //! The direction from the client: what each frontend message means for the server and for the replies owed.
 
+use std::ops::Range;
+
 use crate::proto::{FrameHeader, HEADER_LEN, PgError, SqlState, TargetView, put_ready};
 
 use super::conversation::{Body, Gate, Halt, Session, Taken, Turn};
 use super::error::SessionError;
 use super::owed::{Kind, Why};
+use super::sql;
+
+/// A Query up to this size is held whole, so that its words can be read; a larger one streams, and its server is asked
+/// afterwards whether anything came of it. The size of a worker's read buffer.
+const MAX_HELD_QUERY: usize = 64 * 1024;
 
 /// What happens to the message at the front of the input.
 pub(super) enum Act {
@@ -25,20 +32,11 @@ impl Session {
     ///
     /// Everything it decides is in `self`, in the facts, and in the outboxes when it returns.
     pub fn on_client(&mut self, turn: &mut Turn<'_>, input: &[u8]) -> Taken {
-        let mut at = 0;
+        let mut at = self.take_body(turn, 0..input.len());
         let halt = loop {
             let rest = input.get(at..).unwrap_or_default();
-            if self.from_client.left > 0 {
-                let here = self.from_client.left.min(rest.len());
-                if self.from_client.pass {
-                    turn.to_server.pass(at..at + here);
-                }
-                self.from_client.left -= here;
-                at += here;
-                if self.from_client.left > 0 {
-                    break Halt::More;
-                }
-                continue;
+            if self.from_client.left > 0 || rest.is_empty() {
+                break Halt::More;
             }
             self.deliver_local(turn.to_client);
             let header = match FrameHeader::frontend(rest) {
@@ -61,9 +59,20 @@ impl Session {
             self.tally.client_bytes += header.wire_len as u64;
             at += front;
             self.from_client = Body { left: header.wire_len - front, pass };
+            at += self.take_body(turn, at..input.len());
         };
         self.deliver_local(turn.to_client);
         Taken { consumed: at, halt }
+    }
+
+    /// Takes what is there of the message under way; how many bytes.
+    fn take_body(&mut self, turn: &mut Turn<'_>, input: Range<usize>) -> usize {
+        let here = self.from_client.left.min(input.len());
+        if self.from_client.pass {
+            turn.to_server.pass(input.start..input.start + here);
+        }
+        self.from_client.left -= here;
+        here
     }
 
     /// Whether the message at the front surely needs a server, told without a turn. `false` may mean either.
@@ -71,7 +80,7 @@ impl Session {
         matches!(input.first(), Some(b'Q' | b'P' | b'B' | b'D' | b'E'))
             && matches!(FrameHeader::frontend(input), Ok(Some(_)))
             && self.from_client.left == 0
-            && self.gate == Gate::Open
+            && matches!(self.gate, Gate::Open)
             && self.inflight.is_empty()
             && !self.inflight.is_skipping()
     }
@@ -86,10 +95,10 @@ impl Session {
             b'H' => header.wire_len > HEADER_LEN,
             _ => true,
         };
-        if self.is_preparing() || (owes && self.inflight.is_full()) {
+        if matches!(self.gate, Gate::Preparing(_) | Gate::Resetting) || (owes && self.inflight.is_full()) {
             return Act::Stop(Halt::Wait);
         }
-        if self.gate == Gate::SkipToSync {
+        if matches!(self.gate, Gate::SkipToSync) {
             return self.skip_unsent(turn, header.tag);
         }
         if self.inflight.is_skipping() && header.tag != b'S' {
@@ -104,8 +113,11 @@ impl Session {
             b'c' | b'f' => self.copy_end(),
             b'C' if self.tracks_statements() => self.close(turn, header, rest),
             _ if !linked => Act::Stop(Halt::NeedServer),
-            b'Q' => self.query(turn),
+            b'Q' => self.query(turn, header, rest),
             b'F' => {
+                if self.reads_texts() {
+                    self.note_unread(); // a function is as good as its caller's word
+                }
                 self.begin_request(turn);
                 self.send(Kind::FunctionCall, Why::Client);
                 self.segment += 1;
@@ -185,7 +197,7 @@ impl Session {
         }
         self.begin_request(turn);
         self.send(Kind::Sync, Why::Client);
-        self.segment += 1;
+        self.end_segment();
         Act::Pass
     }
 
@@ -225,7 +237,25 @@ impl Session {
         }
     }
 
-    fn query(&mut self, turn: &mut Turn<'_>) -> Act {
+    fn query(&mut self, turn: &mut Turn<'_>, header: FrameHeader, rest: &[u8]) -> Act {
+        if self.reads_texts() {
+            match whole_body(header, rest) {
+                Some(body) => {
+                    let text = body.strip_suffix(b"\0").unwrap_or(body);
+                    if let Some(digest) = sql::digest(text, self.reading()) {
+                        return self.query_with_traces(turn, header, text, &digest);
+                    }
+                }
+                None if header.wire_len <= MAX_HELD_QUERY => return Act::NeedBytes,
+                None => self.note_unread(),
+            }
+        }
+        self.send_query(turn);
+        Act::Pass
+    }
+
+    /// A Query goes out.
+    pub(super) fn send_query(&mut self, turn: &mut Turn<'_>) {
         self.begin_request(turn);
         if self.tracks_statements() {
             self.unnamed.send_end(self.segment);
@@ -233,8 +263,15 @@ impl Session {
         } else {
             self.send(Kind::Query, Why::Client);
         }
+        self.end_segment();
+    }
+
+    /// A Sync, Query or FunctionCall was sent.
+    fn end_segment(&mut self) {
         self.segment += 1;
-        Act::Pass
+        if self.restore.is_some() && matches!(self.gate, Gate::Open) {
+            self.gate = Gate::Resetting;
+        }
     }
 }
 

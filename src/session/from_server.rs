@@ -5,10 +5,11 @@ use std::ops::Range;
 use crate::config::PoolMode;
 use crate::proto::{FrameHeader, HEADER_LEN, PgError, Severity, SqlState, TxStatus};
 
-use super::conversation::{Body, Gate, Halt, ServerFacts, Session, Taken, Turn};
+use super::conversation::{Body, Gate, Halt, Own, ServerFacts, Session, Taken, Turn};
 use super::error::SessionError;
 use super::inflight::{Fit, Misfit};
 use super::owed::{Kind, Owed, PlainParts, Why};
+use super::settings::Settings;
 
 /// Bytes of an error held to learn its severity and code, which PostgreSQL sends first.
 const MAX_HELD_ERROR: usize = 8 * 1024;
@@ -16,44 +17,35 @@ const MAX_HELD_ERROR: usize = 8 * 1024;
 /// Bytes of a ParameterStatus held to learn name and value; PostgreSQL's own values are far below.
 const MAX_HELD_STATUS: usize = 16 * 1024;
 
+/// Bytes of a row that answers a question of our own; settings are far shorter.
+const MAX_HELD_ROW: usize = 16 * 1024;
+
 /// Command tags up to this size are looked at; the two that matter have 15 and 12 bytes.
 const MAX_HELD_TAG: usize = 64;
 
 impl Session {
     /// Takes bytes from the server. `input` begins where the last call's `consumed` ended.
     pub fn on_server(&mut self, turn: &mut Turn<'_>, input: &[u8]) -> Taken {
-        let mut at = 0;
+        let mut at = self.pass_body(turn, 0..input.len());
         let halt = loop {
-            let rest = input.get(at..).unwrap_or_default();
             if self.from_server.left > 0 {
-                let here = self.from_server.left.min(rest.len());
-                if self.from_server.pass {
-                    turn.to_client.pass(at..at + here);
-                }
-                self.from_server.left -= here;
-                at += here;
-                if self.from_server.left > 0 {
-                    break Halt::More;
-                }
-                continue;
+                break Halt::More;
             }
-            let passed = self.pass_plain(rest);
-            if passed > 0 {
-                turn.to_client.pass(at..at + passed);
-                at += passed;
-                if self.from_server.left > 0 {
-                    break Halt::More;
-                }
-                continue;
+            let plain = self.pass_plain(input.get(at..).unwrap_or_default());
+            turn.to_client.pass(at..at + plain);
+            at += plain;
+            if self.from_server.left > 0 {
+                break Halt::More;
             }
             // Replies made here stand behind what has just been passed on.
             self.deliver_local(turn.to_client);
+            let rest = input.get(at..).unwrap_or_default();
             let header = match FrameHeader::backend(rest) {
                 Ok(Some(header)) => header,
                 Ok(None) => break Halt::More,
                 Err(_) => break Halt::End(SessionError::ServerProtocol("invalid message length")),
             };
-            let held = held_bytes(header);
+            let held = self.held_bytes(header);
             if rest.len() < held {
                 break Halt::More;
             }
@@ -62,6 +54,7 @@ impl Session {
                 Ok(pass) => {
                     self.tally.server_bytes += header.wire_len as u64;
                     self.from_server = Body { left: header.wire_len, pass };
+                    at += self.pass_body(turn, at..input.len());
                 }
                 Err(error) => {
                     if let SessionError::ServerFatal(fatal) = &error {
@@ -73,6 +66,16 @@ impl Session {
             }
         };
         Taken { consumed: at, halt }
+    }
+
+    /// Takes what is there of the message under way; how many bytes.
+    fn pass_body(&mut self, turn: &mut Turn<'_>, input: Range<usize>) -> usize {
+        let here = self.from_server.left.min(input.len());
+        if self.from_server.pass {
+            turn.to_client.pass(input.start..input.start + here);
+        }
+        self.from_server.left -= here;
+        here
     }
 
     /// How many bytes at the front pass without being judged: rows, for the most part. If the last message is
@@ -90,10 +93,26 @@ impl Session {
         {
             end += header.wire_len;
         }
+        if end == 0 {
+            return 0;
+        }
         self.tally.server_bytes += end as u64;
         let here = end.min(input.len());
         self.from_server = Body { left: end - here, pass: true };
         here
+    }
+
+    /// Bytes that must be there before a message is judged; beyond them it streams.
+    fn held_bytes(&self, header: FrameHeader) -> usize {
+        let limit = match header.tag {
+            b'E' => MAX_HELD_ERROR,
+            b'S' => MAX_HELD_STATUS,
+            b'Z' => HEADER_LEN + 1,
+            b'C' => MAX_HELD_TAG,
+            b'D' if self.is_asking() => MAX_HELD_ROW,
+            _ => HEADER_LEN,
+        };
+        header.wire_len.min(limit)
     }
 
     /// Judges one message; whether it passes to the client.
@@ -110,12 +129,21 @@ impl Session {
 
     /// Whether the reply at the head is to a message of our own.
     fn is_own_turn(&self) -> bool {
-        self.inflight.head().is_some_and(|owed| owed.why == Why::Own)
+        self.inflight.head().is_some_and(|owed| matches!(owed.why, Why::Own | Why::Try | Why::Ask))
+    }
+
+    /// Whether the reply at the head is an answer to a question of our own.
+    fn is_asking(&self) -> bool {
+        self.inflight.head().is_some_and(|owed| owed.why == Why::Ask)
     }
 
     fn plain_reply(&mut self, turn: &mut Turn<'_>, tag: u8, body: &[u8]) -> Result<bool, SessionError> {
-        if self.inflight.head().is_some_and(|owed| matches!(owed.why, Why::Refuse(_))) {
+        let refused = |owed: &Owed| matches!(owed.why, Why::Refuse(_) | Why::RefuseQuery(_));
+        if tag != b'Z' && self.inflight.head().is_some_and(refused) {
             return Err(Misfit(tag).into());
+        }
+        if tag == b'D' && self.is_asking() {
+            self.answer.take_row(body);
         }
         let Fit { forward, done } = self.inflight.on_reply(tag)?;
         let Some(facts) = turn.facts.as_deref_mut() else { return Err(Misfit(tag).into()) };
@@ -125,6 +153,9 @@ impl Session {
         if tag == b'C' && matches!(body, b"DEALLOCATE ALL\0" | b"DISCARD ALL\0") {
             self.names.clear();
             facts.statements.clear();
+            if body.starts_with(b"DISCARD") {
+                facts.settings = Settings::default();
+            }
         }
         Ok(forward)
     }
@@ -134,9 +165,14 @@ impl Session {
         let (Some(name), Some(value), Some(b"")) = (parts.next(), parts.next(), parts.next()) else {
             return Err(SessionError::ServerProtocol("malformed ParameterStatus"));
         };
-        let Some(index) = turn.names.index(name) else { return Ok(true) };
+        let Some(index) = turn.names.index(name) else { return Ok(!self.is_own_turn()) };
         if let Some(facts) = turn.facts.as_deref_mut() {
             facts.params.set(index, value);
+        }
+        if self.restore.as_ref().is_some_and(|which| which.has(name))
+            && self.wishes.startup().is_some_and(|own| own.of_reported(index).is_some())
+        {
+            return Ok(false); // the client's own value is put in force before it hears of any
         }
         // What our own setting brings about is no news to the client, unless the server spells it otherwise.
         let news = !self.is_own_turn() || self.params.value(index) != Some(value);
@@ -161,16 +197,28 @@ impl Session {
         for owed in &dropped {
             self.skipped(owed, facts);
         }
+        self.note_error();
+        if let Why::ClientDeallocate(id) = head.why {
+            facts.statements.revoke_close(id);
+            self.names.revoke();
+            self.inflight.retell_head(Why::ClientQuery);
+        }
         match head.why {
             Why::Own => Err(SessionError::Parameter(error)),
-            Why::Refuse(ours) => {
+            Why::Try | Why::Ask => {
+                self.answer.error = Some(error);
+                Ok(false)
+            }
+            Why::Refuse(ours) | Why::RefuseQuery(ours) => {
                 turn.to_client.own(|out| ours.put(out));
                 Ok(false)
             }
+            Why::PrepareApart => Ok(false),
             Why::Evict(_) => Err(Misfit(b'E').into()),
             Why::Client
             | Why::Named(_)
             | Why::ClientQuery
+            | Why::ClientDeallocate(_)
             | Why::NamedParse
             | Why::UnnamedParse
             | Why::UnnamedClose
@@ -214,18 +262,44 @@ impl Session {
             _ => None,
         };
         let status = status.ok_or(SessionError::ServerProtocol("malformed ReadyForQuery"))?;
-        let forward = self.plain_reply(turn, b'Z', body)?;
+        let mut forward = self.plain_reply(turn, b'Z', body)?;
         self.tx = status;
         self.nudged = false;
-        if self.is_preparing() && self.inflight.is_empty() {
-            self.gate = Gate::Open;
-            return Ok(false);
+        if self.inflight.is_empty() {
+            match std::mem::replace(&mut self.gate, Gate::Open) {
+                Gate::Preparing(own) => {
+                    self.prepared(&own, turn);
+                    if !matches!(own, Own::Restore) {
+                        return Ok(false);
+                    }
+                    forward = true; // it stands for the answer to the RESET
+                }
+                Gate::Resetting if status != TxStatus::Failed && self.begin_restore(turn) => {
+                    return Ok(false);
+                }
+                Gate::Open | Gate::Resetting => {}
+                Gate::SkipToSync => self.gate = Gate::SkipToSync,
+            }
         }
         self.close_clocks(turn);
         if self.rules.mode == PoolMode::Statement && status != TxStatus::Idle {
             return Err(SessionError::BlockInStatementMode);
         }
         Ok(forward)
+    }
+
+    /// Our own messages have been answered.
+    fn prepared(&mut self, own: &Own, turn: &mut Turn<'_>) {
+        match own {
+            Own::Link => {
+                if let Some(facts) = turn.facts.as_deref_mut() {
+                    facts.settings = self.wishes.settings();
+                }
+            }
+            Own::Survey(survey) => self.settle_survey(survey, turn),
+            Own::Clean => self.pins = None,
+            Own::Restore => {}
+        }
     }
 
     /// Ends the open request when nothing is owed, and the transaction when the server is idle.
@@ -258,18 +332,6 @@ impl Session {
 /// Whether a command completion may be DEALLOCATE ALL or DISCARD ALL, by its first letter, or cannot be told yet.
 fn may_clear_statements(header: FrameHeader, message: &[u8]) -> bool {
     message.len() < header.wire_len || message.get(HEADER_LEN) == Some(&b'D')
-}
-
-/// Bytes that must be there before a message is judged; beyond them it streams.
-fn held_bytes(header: FrameHeader) -> usize {
-    let limit = match header.tag {
-        b'E' => MAX_HELD_ERROR,
-        b'S' => MAX_HELD_STATUS,
-        b'Z' => HEADER_LEN + 1,
-        b'C' => MAX_HELD_TAG,
-        _ => HEADER_LEN,
-    };
-    header.wire_len.min(limit)
 }
 
 /// The server's last word reaches the client once (R22): as it came, or remade if it came in part or lacks what clients

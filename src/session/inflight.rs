@@ -73,6 +73,20 @@ impl InFlight {
         self.queue.push_back(Owed { kind, why });
     }
 
+    /// Tells what the last message was sent for, after all.
+    pub(super) fn retell_last(&mut self, why: Why) {
+        if let Some(last) = self.queue.back_mut() {
+            last.why = why;
+        }
+    }
+
+    /// The statement at the head has failed: its `Z` proves nothing but the end.
+    pub(super) fn retell_head(&mut self, why: Why) {
+        if let Some(head) = self.queue.front_mut() {
+            head.why = why;
+        }
+    }
+
     /// Notes that a Flush was sent: nothing is owed, but the server is not at rest before the next Sync.
     pub fn flushed(&mut self) {
         self.batch_open = true;
@@ -107,18 +121,24 @@ impl InFlight {
     }
 
     /// Takes over the memory of an earlier list, so that a new one need not ask for any.
-    pub fn reuse(&mut self, spare: VecDeque<Owed>) {
+    pub fn reuse(&mut self, spare: &mut VecDeque<Owed>) {
         if self.queue.capacity() == 0 {
-            self.queue = spare;
+            std::mem::swap(&mut self.queue, spare);
         }
     }
 
-    /// Ends the conversation with a server; what is left is the memory of its list.
-    pub fn end(&mut self) -> VecDeque<Owed> {
-        let mut queue = std::mem::take(self).queue;
-        queue.clear();
-        queue.shrink_to(MAX_SPARE);
-        queue
+    /// Ends the conversation with a server; the memory of its list goes to `spare`, in exchange for what lies there.
+    pub fn end(&mut self, spare: Option<&mut VecDeque<Owed>>) {
+        self.queue.clear();
+        if self.queue.capacity() > MAX_SPARE {
+            self.queue.shrink_to(MAX_SPARE);
+        }
+        match spare {
+            Some(spare) => std::mem::swap(&mut self.queue, spare),
+            None => self.queue = VecDeque::new(),
+        }
+        (self.copy, self.skipping, self.batch_open) = (CopyState::None, false, false);
+        (self.maybe_syncs, self.ready_seen) = (0, 0);
     }
 
     /// Whether what is sent now is thrown away by the server until a Sync (R19).
@@ -191,6 +211,7 @@ impl InFlight {
     ///
     /// # Errors
     /// The reply does not fit: the position is lost.
+    #[inline]
     pub fn on_reply(&mut self, tag: u8) -> Result<Fit, Misfit> {
         if !self.is_certain() {
             if tag == b'Z' {
@@ -201,7 +222,8 @@ impl InFlight {
         }
         let head = self.queue.front().ok_or(Misfit(tag))?;
         let step = step(head.kind, tag, self.copy).ok_or(Misfit(tag))?;
-        let forward = head.why.forwards();
+        // The end of a Query that was refused is the client's; its error was ours.
+        let forward = head.why.forwards() || tag == b'Z' && matches!(head.why, Why::RefuseQuery(_));
         match tag {
             b'G' => self.begin_copy_in(),
             b'H' => self.copy = CopyState::Out,

@@ -6,6 +6,8 @@ use super::conversation::{ServerFacts, Session};
 use super::outbox::Outbox;
 use super::owed::{Kind, Why};
 use super::quiescent::Quiescent;
+use super::survey::PinReasons;
+use crate::config::PoolMode;
 
 /// Private statements of a client that are closed one by one when it has gone; a server with more of these giants is
 /// cheaper to replace.
@@ -35,6 +37,7 @@ impl Session {
         unread: usize,
         to_server: &mut Outbox,
     ) -> Leave {
+        self.restore = None;
         let half_sent = self.from_client.left > 0 && self.from_client.pass;
         if half_sent || unsent > 0 || !self.inflight.is_certain() {
             return Leave::Close;
@@ -67,8 +70,22 @@ impl Session {
             self.inflight.owe(Kind::Query, Why::Own);
             return Leave::Drain { cancel: false };
         }
+        if self.mode() != PoolMode::Session && (self.traces.take().is_some() | self.pins.is_some()) {
+            return self.discard_all(facts, to_server);
+        }
         self.close_private(facts, to_server)
             .unwrap_or_else(|| self.release_after_end(unsent, unread).map_or(Leave::Close, Leave::AtRest))
+    }
+
+    /// The client has left more than settings that are known: PostgreSQL undoes all of it (R12), but a loaded library.
+    fn discard_all(&mut self, facts: &mut ServerFacts, to_server: &mut Outbox) -> Leave {
+        let pinned = self.pins.take().map(|pins| pins.reasons).unwrap_or_default();
+        if pinned.intersects(PinReasons::LIBRARY) {
+            return Leave::Close;
+        }
+        facts.unnamed = None;
+        self.reset("DISCARD ALL", to_server);
+        Leave::Drain { cancel: false }
     }
 
     /// Statements whose text was not kept served this client alone: nobody can name them any more.

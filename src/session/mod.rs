@@ -4,6 +4,8 @@
 //! Read `conversation` first, then the two directions `from_client` and `from_server`, then `inflight`, on which
 //! all of it rests.
 
+mod answer;
+mod by_sql;
 mod catalog;
 mod conversation;
 mod error;
@@ -15,14 +17,22 @@ mod leaving;
 mod names;
 mod outbox;
 mod owed;
+mod packed;
 mod params;
 mod quiescent;
+mod records;
 mod rested;
+mod settings;
+mod sql;
 mod statements;
+mod survey;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod tracking;
+mod trial;
 mod unnamed;
+mod wishes;
 
 pub use catalog::{Catalog, Statement};
 pub use conversation::{Halt, Rules, ServerFacts, Session, Taken, Turn};
@@ -32,9 +42,14 @@ pub use leaving::Leave;
 pub use names::ClientStatements;
 pub use outbox::Outbox;
 pub use owed::{CopyState, Kind, Owed, Why};
+pub use packed::{PackedClient, PackedFacts};
 pub use params::{ParamSet, TrackedNames};
 pub use quiescent::Quiescent;
 pub use rested::Rested;
+pub use settings::Settings;
 pub use statements::{Lookup, ServerStatements};
+pub use survey::PinReasons;
 pub use tally::Tally;
+pub use tracking::Pins;
 pub use unnamed::{Spare, Unnamed};
+pub use wishes::{Startup, Wished};

@@ -120,6 +120,24 @@ impl ClientStatements {
         matches!(&self.0, Some(this) if this.private > 0)
     }
 
+    /// Every name with what it stands for, and whether the client was told that there is no such statement.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&[u8], &Statement, bool)> {
+        let known = self.0.iter().flat_map(|this| &this.known);
+        known.map(|(name, known)| (&**name, &*known.statement, known.told_lost))
+    }
+
+    /// What all of it costs in memory.
+    pub(super) fn bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |this| this.bytes)
+    }
+
+    /// Notes a name that a client has brought along.
+    pub(super) fn bring(&mut self, name: Box<[u8]>, statement: Rc<Statement>, told_lost: bool) {
+        let this = self.0.get_or_insert_default();
+        this.count(&name, Some(&statement));
+        this.known.insert(name, Name { statement, told_lost });
+    }
+
     /// Whether no change is on its way.
     pub fn is_settled(&self) -> bool {
         self.0.as_ref().is_none_or(|this| this.sent.is_empty())

@@ -21,6 +21,7 @@ pub struct Outbox {
 
 impl Outbox {
     /// Sends a range of the input as it is.
+    #[inline]
     pub fn pass(&mut self, range: Range<usize>) {
         if range.is_empty() {
             return;
@@ -54,6 +55,11 @@ impl Outbox {
     /// Bytes to send.
     pub const fn len(&self) -> usize {
         self.len
+    }
+
+    /// In how many places the bytes lie.
+    pub const fn pieces(&self) -> usize {
+        self.pieces.len()
     }
 
     /// Whether there is nothing to send.

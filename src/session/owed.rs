@@ -36,6 +36,8 @@ pub enum Why {
     Named(u64),
     /// The client's simple query, which also ends the unnamed statement.
     ClientQuery,
+    /// The client's DEALLOCATE of the statement with this number; a simple query.
+    ClientDeallocate(u64),
     /// The client's Parse of a named statement, sent under the pooler's name.
     NamedParse,
     /// The client's Parse of the unnamed statement.
@@ -48,6 +50,8 @@ pub enum Why {
     LocalClose,
     /// Our own Parse of a named statement this server lacks; its reply is swallowed, its error is the client's.
     Prepare,
+    /// Likewise for a Query that names it; an error is nobody's, because the Query will fail, too.
+    PrepareApart,
     /// Our own Parse of the client's unnamed statement; likewise.
     PrepareUnnamed,
     /// The client's Close of a statement whose text was not kept, with this number, sent under the pooler's name.
@@ -56,6 +60,12 @@ pub enum Why {
     Evict(u64),
     /// Our own message; the reply is swallowed and an error closes the server (R18).
     Own,
+    /// Our own message; the reply is swallowed, and an error is part of the answer to the question behind it.
+    Try,
+    /// Our own question; rows and an error are its answer.
+    Ask,
+    /// A Query made to fail; this error takes the place of its error, and its `Z` is the client's.
+    RefuseQuery(Box<PgError>),
     /// A message made to fail, so that the server skips as the client expects; this error takes its place.
     Refuse(Box<PgError>),
 }
@@ -67,6 +77,7 @@ impl Why {
             Self::Client
             | Self::Named(_)
             | Self::ClientQuery
+            | Self::ClientDeallocate(_)
             | Self::NamedParse
             | Self::UnnamedParse
             | Self::UnnamedClose
@@ -74,9 +85,13 @@ impl Why {
             Self::LocalParse
             | Self::LocalClose
             | Self::Prepare
+            | Self::PrepareApart
             | Self::PrepareUnnamed
             | Self::Evict(_)
             | Self::Own
+            | Self::Try
+            | Self::Ask
+            | Self::RefuseQuery(_)
             | Self::Refuse(_) => false,
         }
     }
@@ -149,6 +164,7 @@ pub(super) enum Progress {
 }
 
 /// The table of R15: whether a reply fits an entry, and whether it completes it.
+#[inline]
 pub(super) fn step(kind: Kind, tag: u8, copy: CopyState) -> Option<Progress> {
     use Progress::{Done, Part};
     match (kind, tag) {

@@ -6,7 +6,7 @@
 use std::rc::Rc;
 
 /// Followed for every client, in the order of the welcome.
-const BUILT_IN: [&str; 7] = [
+const BUILT_IN: [&str; 8] = [
     "client_encoding", // first: it decides how the others are read
     "DateStyle",
     "TimeZone",
@@ -14,6 +14,7 @@ const BUILT_IN: [&str; 7] = [
     "application_name",
     "IntervalStyle",
     "search_path",
+    "default_transaction_read_only",
 ];
 
 /// Names of the followed parameters; the place of a name is its index in every [`ParamSet`].
@@ -21,6 +22,12 @@ const BUILT_IN: [&str; 7] = [
 pub struct TrackedNames(Vec<Box<str>>);
 
 impl TrackedNames {
+    /// The index of `client_encoding`.
+    pub const CLIENT_ENCODING: usize = 0;
+
+    /// The index of `standard_conforming_strings`.
+    pub const STANDARD_STRINGS: usize = 3;
+
     /// The index of `application_name`.
     pub const APPLICATION_NAME: usize = 4;
 
@@ -86,7 +93,7 @@ impl ParamSet {
 
     /// Shares the values of `other` if they are the same.
     pub fn share(&mut self, other: &Self) {
-        if self == other {
+        if !self.is_shared_with(other) && self == other {
             self.clone_from(other);
         }
     }
@@ -137,20 +144,16 @@ impl PartialEq for ParamSet {
 
 impl Eq for ParamSet {}
 
-/// The statement that puts `count` parameters in force, names and values bound (S34).
-pub(super) fn set_config_sql(count: usize) -> String {
-    let calls: Vec<String> =
-        (0..count).map(|i| format!("pg_catalog.set_config(${},${},false)", 2 * i + 1, 2 * i + 2)).collect();
-    format!("SELECT {}", calls.join(","))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_index_of_the_application_name_is_its_own() {
-        assert_eq!(TrackedNames::new(&[]).name(TrackedNames::APPLICATION_NAME), "application_name");
+    fn names_with_an_index_of_their_own_have_it() {
+        let names = TrackedNames::new(&[]);
+        assert_eq!(names.name(TrackedNames::APPLICATION_NAME), "application_name");
+        assert_eq!(names.name(TrackedNames::CLIENT_ENCODING), "client_encoding");
+        assert_eq!(names.name(TrackedNames::STANDARD_STRINGS), "standard_conforming_strings");
     }
 
     #[test]
@@ -166,7 +169,7 @@ mod tests {
     #[test]
     fn only_what_the_server_reports_and_the_client_wants_otherwise_is_set() {
         let names = TrackedNames::new(&["lc_messages".into(), "intervalstyle".into()]);
-        assert_eq!(names.len(), 8, "a name given twice counts once");
+        assert_eq!(names.len(), 9, "a name given twice counts once");
         let zone = names.index(b"timezone").unwrap();
         let path = names.index(b"search_path").unwrap();
         let (mut client, mut server) = (ParamSet::default(), ParamSet::default());
@@ -188,9 +191,5 @@ mod tests {
         welcome.set(path, b"evil");
         welcome.share(&client);
         assert!(welcome.is_shared_with(&client), "the same again");
-        assert_eq!(
-            set_config_sql(2),
-            "SELECT pg_catalog.set_config($1,$2,false),pg_catalog.set_config($3,$4,false)"
-        );
     }
 }

@@ -6,15 +6,17 @@ use super::conversation::{Gate, Rules, Session};
 use super::names::ClientStatements;
 use super::params::ParamSet;
 use super::unnamed::{Spare, Text, Unnamed};
+use super::wishes::Wishes;
 use crate::proto::TxStatus;
 
 /// A conversation at rest, to be gone on with at any time.
 #[derive(Debug)]
 pub struct Rested {
-    rules: Rules,
-    params: ParamSet,
-    names: ClientStatements,
-    unnamed: Option<Text>,
+    pub(super) rules: Rules,
+    pub(super) params: ParamSet,
+    pub(super) names: ClientStatements,
+    pub(super) unnamed: Option<Text>,
+    pub(super) wishes: Wishes,
 }
 
 impl Session {
@@ -23,7 +25,10 @@ impl Session {
     pub fn can_rest(&self) -> bool {
         self.inflight.at_rest(TxStatus::Idle)
             && self.tx == TxStatus::Idle
-            && self.gate == Gate::Open
+            && matches!(self.gate, Gate::Open)
+            && self.traces.is_none()
+            && self.pins.is_none()
+            && self.restore.is_none()
             && self.from_client.left == 0
             && self.from_server.left == 0
             && self.request_since.is_none()
@@ -35,18 +40,19 @@ impl Session {
     /// Keeps what outlives a request, and gives the memory of the rest to whoever works next. What was counted must
     /// have been taken before.
     pub fn rest(self) -> (Rested, Spare) {
-        let Self { rules, params, names, unnamed, .. } = self;
+        let Self { rules, params, names, unnamed, wishes, .. } = self;
         let (unnamed, spare) = unnamed.into_text();
-        (Rested { rules, params, names, unnamed }, spare)
+        (Rested { rules, params, names, unnamed, wishes }, spare)
     }
 }
 
 impl Rested {
     /// Goes on. Segments are counted anew: nothing remembers the earlier ones.
     pub fn resume(self, spare: Spare) -> Session {
-        let Self { rules, params, names, unnamed } = self;
+        let Self { rules, params, names, unnamed, wishes } = self;
         let mut session = Session::new(rules, params);
         session.names = names;
+        session.wishes = wishes;
         session.unnamed = Unnamed::of(unnamed, spare);
         session
     }
@@ -58,6 +64,6 @@ mod tests {
 
     #[test]
     fn little_is_kept_of_an_idle_client() {
-        assert!(size_of::<Rested>() <= 64);
+        assert!(size_of::<Rested>() <= 72);
     }
 }

@@ -184,6 +184,26 @@ impl ServerStatements {
         self.ready.clear();
     }
 
+    /// What the server has, least recently used first, each with whether it is stale; `None` while something is on
+    /// its way or a client relies on this very server.
+    pub(super) fn settled(&self) -> Option<Vec<(&Statement, bool)>> {
+        let mut slots: Vec<&Slot> = self.ready.values().collect();
+        let fixed =
+            |slot: &&Slot| slot.closing.is_some() || (slot.statement.is_private() && !slot.is_orphan());
+        if !self.parsing.is_empty() || slots.iter().any(fixed) {
+            return None;
+        }
+        slots.sort_unstable_by_key(|slot| slot.used);
+        Some(slots.into_iter().map(|slot| (&*slot.statement, slot.stale)).collect())
+    }
+
+    /// Notes what a server has that comes from elsewhere.
+    pub(super) fn bring(&mut self, statement: Rc<Statement>, stale: bool) {
+        self.clock += 1;
+        let slot = Slot { used: self.clock, stale, closing: None, statement };
+        self.ready.insert(slot.statement.id(), slot);
+    }
+
     /// Statements the server has.
     pub fn len(&self) -> usize {
         self.ready.len()

@@ -31,6 +31,18 @@ pub(super) struct Text {
     rest: Vec<u8>,
 }
 
+impl Text {
+    /// The statement of this number and text.
+    pub(super) const fn new(id: u64, rest: Vec<u8>) -> Self {
+        Self { id, rest }
+    }
+
+    /// Its text alone.
+    pub(super) fn into_rest(self) -> Vec<u8> {
+        self.rest
+    }
+}
+
 /// Memory that is lent to whichever client is at work; no list or buffer in it holds anything.
 #[derive(Debug, Default)]
 pub struct Spare {
@@ -66,6 +78,16 @@ impl Unnamed {
             Some(text) if Some(text.id) == on_server => Lookup::Found(None),
             Some(text) => Lookup::Found(Some((text.id, &text.rest))),
         }
+    }
+
+    /// Its text and types, also of one on its way; `None` if they were not kept.
+    pub fn text(&self) -> Option<&[u8]> {
+        let sent = self.sent.iter().rev().find_map(|sent| match &sent.change {
+            Change::Parse(text, pinned) => Some((text, *pinned)),
+            Change::Prepare(_) | Change::End => None,
+        });
+        let (text, pinned) = sent.or_else(|| self.current.as_ref().map(|text| (text, self.pinned)))?;
+        (!pinned).then_some(&text.rest)
     }
 
     /// Notes a Parse by the client on its way. With `rest` of `None` the text was too large to keep.

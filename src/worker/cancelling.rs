@@ -33,6 +33,11 @@ impl Worker {
     /// Cancels what the client with this key waits for or runs; a client that does neither is left alone. While its
     /// server runs messages of our own ahead of its request, the cancel waits for that request (F39).
     pub(super) fn cancel(self: &Rc<Self>, process_id: i32, secret: i32, done: oneshot::Sender<()>) {
+        if let Some(worker) = self.moving.whereabouts(process_id) {
+            let inbox = self.shared.inboxes.get(worker);
+            let _ = inbox.map(|inbox| inbox.try_send(ToWorker::Cancel { process_id, secret, done }));
+            return;
+        }
         let client = self.clients.borrow().get(&process_id).filter(|client| client.key.1 == secret).cloned();
         let Some((client, home)) = client.and_then(|client| client.home.clone().map(|home| (client, home)))
         else {

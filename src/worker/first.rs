@@ -9,13 +9,15 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use crate::client::{ClientEntry, EndOrder, Scratch};
+use super::words::say_goodbye;
+use crate::client::{ClientEntry, EndOrder, Scratch, Wanted};
+use crate::config::SessionState;
 use crate::metrics::ErrorClass;
 use crate::net::{Stream, clock, rt};
 use crate::pool::{Checkout, CheckoutError, Lease};
-use crate::proto::{PgError, SqlState};
-use crate::server::{Home, ServerConn};
-use crate::session::{ParamSet, Session, TrackedNames};
+use crate::proto::{NAME_LIMIT, PgError, SqlState, clip_name};
+use crate::server::{Home, ServerConn, try_startup};
+use crate::session::{ParamSet, Session, Startup, TrackedNames, Wished};
 
 /// Bytes read ahead from a client that has not been welcomed yet; those that begin talking so early say little.
 const READ_AHEAD: usize = 16 * 1024;
@@ -29,25 +31,47 @@ pub(super) enum Unserved {
     Gone,
     /// The worker ordered it.
     Ordered(EndOrder),
-    /// It asks for a startup value that no server could be given.
-    Unfollowable(PgError),
+    /// It asks for a startup value that it cannot have.
+    Refused(PgError),
 }
 
 impl Unserved {
+    /// The line about it, and the client's last words to hear.
+    pub(super) async fn tell(
+        self,
+        home: &Home,
+        (mut stream, entry): (Stream, &ClientEntry),
+        accepted: Vec<u8>,
+    ) {
+        tracing::info!(
+            client = entry.id,
+            peer = %entry.ends.peer(),
+            user = &*entry.user,
+            database = entry.database(),
+            "login failed: {self}"
+        );
+        if let Some(class) = self.class() {
+            home.counters.borrow_mut().error(class);
+        }
+        if let Some(tell) = self.for_client() {
+            say_goodbye(&mut stream, accepted, Some(tell)).await;
+        }
+    }
+
     /// What the client is still to be told.
     pub(super) fn for_client(&self) -> Option<PgError> {
         match self {
             Self::Pool(error) => Some(error.for_client().into_fatal()),
             Self::Gone => None,
             Self::Ordered(order) => order.tell.clone(),
-            Self::Unfollowable(error) => Some(error.clone()),
+            Self::Refused(error) => Some(error.clone()),
         }
     }
 
     /// How the end is counted.
     pub(super) fn class(&self) -> Option<ErrorClass> {
         match self {
-            Self::Pool(_) | Self::Unfollowable(_) => Some(ErrorClass::Login),
+            Self::Pool(_) | Self::Refused(_) => Some(ErrorClass::Login),
             Self::Gone => None,
             Self::Ordered(order) => order.class,
         }
@@ -60,7 +84,7 @@ impl fmt::Display for Unserved {
             Self::Pool(error) => write!(f, "{error}"),
             Self::Gone => f.write_str("client unexpected eof"),
             Self::Ordered(order) => f.write_str(order.tell.as_ref().map_or("ended", |error| &error.message)),
-            Self::Unfollowable(error) => f.write_str(&error.message),
+            Self::Refused(error) => f.write_str(&error.message),
         }
     }
 }
@@ -79,26 +103,89 @@ pub(super) async fn first_server(
 ) -> Result<(), Unserved> {
     let mut ahead = Vec::new();
     while home.welcome.borrow().is_none() {
-        let mut checkout = home.pool.checkout(clock::now());
-        let since = checkout.since();
-        let wait = std::future::poll_fn(|cx| {
-            watch(stream, entry, cx, (&mut scratch.borrow_mut(), &mut ahead))?;
-            wait_in_line(&mut checkout, cx)
-        });
-        let outcome = match deadline {
-            None => Ok(wait.await),
-            Some(deadline) => rt::timeout_at(deadline, wait).await,
-        };
-        let lease = outcome.unwrap_or_else(|_elapsed| {
-            let waited = clock::now().saturating_duration_since(since);
-            Err(Unserved::Pool(CheckoutError::Timeout { waited, last_failure: None }))
-        })?;
+        let lease = wait_watched(home, (stream, &mut ahead), entry, scratch, deadline).await?;
         give_on(home, lease);
     }
     if !ahead.is_empty() {
         stream.put_back(&ahead);
     }
     Ok(())
+}
+
+/// What PostgreSQL makes of the values of a client's startup packet: a server is asked, unless it is known. The deadline
+/// is that of the login.
+///
+/// Cancel safe for the pool, as [`first_server`].
+pub(super) async fn judge_startup(
+    home: &Rc<Home>,
+    stream: &mut Stream,
+    entry: &ClientEntry,
+    scratch: &RefCell<Scratch>,
+    (deadline, wanted): (Option<Instant>, &[Wanted]),
+) -> Result<Rc<Wished>, Unserved> {
+    let welcome = home.welcome.borrow().clone().unwrap_or_default();
+    let is_evident = |(name, value): &&Wanted| {
+        name == "application_name" && is_plain_name(value) || welcome.reports(name.as_bytes(), value)
+    };
+    let (evident, doubtful): (Vec<_>, Vec<_>) = wanted.iter().partition(is_evident);
+    let doubtful: Vec<Wanted> = doubtful.into_iter().cloned().collect();
+    let tried = home.startups.borrow().get(&doubtful);
+    let tried = match tried {
+        Some(tried) => tried,
+        None if doubtful.is_empty() => Rc::default(),
+        None => {
+            let mut ahead = Vec::new();
+            let lease = wait_watched(home, (stream, &mut ahead), entry, scratch, deadline).await?;
+            let startup = try_startup(home, lease, &doubtful).await.map_err(|error| {
+                let lost = || PgError::fatal(SqlState::CONNECTION_FAILURE, "server connection lost");
+                Unserved::Refused(error.map_or_else(lost, PgError::into_fatal))
+            })?;
+            if !ahead.is_empty() {
+                stream.put_back(&ahead);
+            }
+            let startup = Rc::new(startup);
+            home.startups.borrow_mut().learn(doubtful, &startup);
+            startup
+        }
+    };
+    let mut startup = Startup { reported: tried.reported.clone(), settings: tried.settings.clone() };
+    for (name, value) in evident {
+        if name == "application_name"
+            && let Some(index) = home.names.index(name.as_bytes())
+        {
+            startup.reported.push((index, value.as_slice().into()));
+        }
+    }
+    Ok(home.startups.borrow_mut().share(startup))
+}
+
+/// Whether PostgreSQL takes a name as it is: it replaces what is not printable ASCII, and cuts what is too long.
+fn is_plain_name(value: &[u8]) -> bool {
+    value.len() < NAME_LIMIT && value.iter().all(|b| (b' '..=b'~').contains(b))
+}
+
+/// Waits for a server while the client is watched; what it says goes to `ahead`.
+async fn wait_watched(
+    home: &Rc<Home>,
+    (stream, ahead): (&mut Stream, &mut Vec<u8>),
+    entry: &ClientEntry,
+    scratch: &RefCell<Scratch>,
+    deadline: Option<Instant>,
+) -> Result<Lease<ServerConn>, Unserved> {
+    let mut checkout = home.pool.checkout(clock::now());
+    let since = checkout.since();
+    let wait = std::future::poll_fn(|cx| {
+        watch(stream, entry, cx, (&mut scratch.borrow_mut(), ahead))?;
+        wait_in_line(&mut checkout, cx)
+    });
+    let outcome = match deadline {
+        None => Ok(wait.await),
+        Some(deadline) => rt::timeout_at(deadline, wait).await,
+    };
+    outcome.unwrap_or_else(|_elapsed| {
+        let waited = clock::now().saturating_duration_since(since);
+        Err(Unserved::Pool(CheckoutError::Timeout { waited, last_failure: None }))
+    })
 }
 
 fn wait_in_line(
@@ -130,16 +217,15 @@ fn watch(
     if stream.has_hung_up() { Err(Unserved::Gone) } else { Ok(()) }
 }
 
-/// Refuses a startup value that this pool's servers do not report, as `search_path` before PostgreSQL 18: it could not
-/// be put in force, and a client must not run with another one unawares. `application_name` changes no answer.
+/// Where session state is PgBouncer's affair, refuses a startup value that this pool's servers do not report: it could
+/// not follow the client, which must not run with another one unawares. `application_name` changes no answer.
 ///
 /// # Errors
-/// Unless the settings say that the parameter may be dropped.
-pub(super) fn refuse_unfollowable(
-    home: &Home,
-    startup: &[(String, String)],
-    ignored: &[String],
-) -> Result<(), Unserved> {
+/// There is one.
+pub(super) fn refuse_unfollowable(home: &Home, wanted: &[Wanted]) -> Result<(), Unserved> {
+    if home.settings.borrow().rules.session_state != SessionState::PgBouncer {
+        return Ok(());
+    }
     let welcome = home.welcome.borrow();
     let unreported = |name: &str| {
         let index = home.names.index(name.as_bytes());
@@ -147,14 +233,13 @@ pub(super) fn refuse_unfollowable(
             welcome.as_ref().zip(index).is_some_and(|(welcome, at)| welcome.followed().value(at).is_some());
         !known && index != Some(TrackedNames::APPLICATION_NAME)
     };
-    let may_be_dropped = |name: &str| ignored.iter().any(|ignored| ignored.eq_ignore_ascii_case(name));
-    match startup.iter().find(|(name, _)| unreported(name) && !may_be_dropped(name)) {
+    match wanted.iter().find(|(name, _)| unreported(name)) {
         None => Ok(()),
         Some((name, _)) => {
-            let text = format!("unsupported startup parameter: {name}");
+            let text = format!("unsupported startup parameter: {}", clip_name(name));
             let detail = "The server does not report this parameter, so its value cannot follow a client.";
             let error = PgError::fatal(SqlState::FEATURE_NOT_SUPPORTED, text).with_detail(detail);
-            Err(Unserved::Unfollowable(error))
+            Err(Unserved::Refused(error))
         }
     }
 }
@@ -175,9 +260,9 @@ mod tests {
     use super::*;
     use crate::client::test_entry;
     use crate::proto::Severity;
-    use crate::server::Welcome;
     use crate::server::test_home::Bench;
     use crate::server::test_net::{DropAfter, read_some, soon, tcp_pair};
+    use crate::server::{HomeSettings, Welcome};
 
     struct Scene {
         bench: Bench,
@@ -223,18 +308,18 @@ mod tests {
 
     /// Seen: with `search_path` in its startup packet a client of PostgreSQL 15 ran in the default schema.
     #[tokio::test]
-    async fn t11_a_startup_value_that_no_server_reports_is_refused_rather_than_lost() {
+    async fn t11_as_in_pgbouncer_a_startup_value_that_no_server_reports_is_refused_rather_than_lost() {
         let bench = Bench::new();
+        let mut settings = HomeSettings::clone(&bench.home.settings());
+        settings.rules.session_state = SessionState::PgBouncer;
+        bench.home.settings.replace(Rc::new(settings));
         let welcome = Welcome::new(vec![(b"TimeZone".into(), b"UTC".into())], &bench.home.names);
         bench.home.welcome.replace(Some(Rc::new(welcome)));
-        let ask = |name: &str, ignored: &[String]| {
-            refuse_unfollowable(&bench.home, &[(name.into(), "x".into())], ignored)
-        };
+        let ask = |name: &str| refuse_unfollowable(&bench.home, &[(name.into(), "x".into())]);
         for fine in ["TimeZone", "application_name"] {
-            assert!(ask(fine, &[]).is_ok(), "{fine}");
+            assert!(ask(fine).is_ok(), "{fine}");
         }
-        assert!(ask("search_path", &["SEARCH_PATH".into()]).is_ok(), "the settings let it be dropped");
-        let error = ask("search_path", &[]).unwrap_err().for_client().unwrap();
+        let error = ask("search_path").unwrap_err().for_client().unwrap();
         assert_eq!(error.message, "unsupported startup parameter: search_path");
         assert_eq!((error.code, error.severity), (SqlState::FEATURE_NOT_SUPPORTED, Severity::Fatal));
     }

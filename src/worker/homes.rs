@@ -9,13 +9,13 @@ use std::time::Instant;
 use super::state::Worker;
 use crate::auth::{ServerCredentials, ServerSecret, StoredSecret};
 use crate::client::EndOrder;
-use crate::config::{Config, Database, PoolMode, User};
+use crate::config::{Config, Database, PoolMode, PoolSplit, User};
 use crate::metrics::ErrorClass;
 use crate::net::Target;
 use crate::pool::{Pool, PoolEnd, PoolKey, PoolLimits};
 use crate::proto::{PgError, SqlState};
 use crate::server::{Home, HomeSettings, ProvenSecrets, ServerPlan};
-use crate::session::Rules;
+use crate::session::{Catalog, Rules};
 
 impl Worker {
     /// The pool of a database and server user, made if it is new. `None` if the database is not configured.
@@ -27,12 +27,15 @@ impl Worker {
         let config = self.config();
         let entry = config.database(database)?;
         let seed = getrandom::u64().unwrap_or(1);
+        let at_home = self.home_of(database, server_user) == self.index;
+        let number = u16::try_from(self.index + 1).unwrap_or(u16::MAX);
         let home = Rc::new(Home {
             pool: Pool::new(key.clone(), limits_of(&config, entry, server_user), seed),
-            catalog: RefCell::default(),
+            catalog: RefCell::new(Catalog::of_share(if at_home { 0 } else { number })),
             counters: RefCell::default(),
             welcome: RefCell::default(),
             usual: RefCell::default(),
+            startups: RefCell::default(),
             plan: RefCell::new(self.plan_of(&config, entry, &key, None)),
             settings: RefCell::new(Rc::new(settings_of(&config, entry, server_user))),
             names: Rc::clone(&self.names),
@@ -41,6 +44,11 @@ impl Worker {
             proven: RefCell::default(),
             alarms: Arc::clone(&self.alarms),
         });
+        if !at_home {
+            home.pool.depend();
+        } else if self.is_split(home.pool.key(), entry) {
+            home.pool.divide();
+        }
         home.pool.set_keep_minimum(entry.user.is_some());
         if self.paused.borrow().holds(database) {
             home.pool.pause();
@@ -96,6 +104,7 @@ impl Worker {
     /// that vanished end with their clients.
     pub(super) fn configure(&self, config: &Arc<Config>, tls: &Arc<crate::net::TlsContext>, now: Instant) {
         let tls_changed = !self.tls.borrow().same_server_settings(tls);
+        self.sharing.next_epoch();
         self.config.replace(Arc::clone(config));
         self.tls.replace(Arc::clone(tls));
         for home in self.homes_of(None) {
@@ -131,6 +140,7 @@ impl Worker {
         self.end_clients(&order, |client| client.database() == &*key.database);
         home.pool.close(PoolEnd::Removed, now);
         self.homes.borrow_mut().remove(&key);
+        self.sharing.forget(&key);
         self.leaving.borrow_mut().push(Rc::clone(home));
     }
 }
@@ -159,7 +169,7 @@ fn credentials_of(
     credentials
 }
 
-fn limits_of(config: &Config, entry: &Database, user: &str) -> PoolLimits {
+pub(super) fn limits_of(config: &Config, entry: &Database, user: &str) -> PoolLimits {
     let unset = User::default();
     let user = config.users.get(user).unwrap_or(&unset);
     let defaults = &config.defaults;
@@ -183,7 +193,11 @@ fn settings_of(config: &Config, entry: &Database, user: &str) -> HomeSettings {
     let wants_reset = mode == PoolMode::Session || defaults.server_reset_query_always;
     let reset_query = wants_reset && !defaults.server_reset_query.is_empty();
     HomeSettings {
-        rules: Rules { mode, max_prepared: defaults.max_prepared_statements as usize },
+        rules: Rules {
+            mode,
+            max_prepared: defaults.max_prepared_statements as usize,
+            session_state: entry.session_state.unwrap_or(defaults.session_state),
+        },
         reset_query: reset_query.then(|| defaults.server_reset_query.clone()),
         query_timeout: user.query_timeout.or(defaults.query_timeout),
         idle_transaction_timeout: user.idle_transaction_timeout.or(defaults.idle_transaction_timeout),
@@ -192,4 +206,9 @@ fn settings_of(config: &Config, entry: &Database, user: &str) -> HomeSettings {
         log_connections: config.process.log_connections,
         log_disconnections: config.process.log_disconnections,
     }
+}
+
+/// Whether several workers may serve the pools of a database.
+pub(super) fn split_of(config: &Config, entry: &Database) -> PoolSplit {
+    entry.pool_split.unwrap_or(config.defaults.pool_split)
 }

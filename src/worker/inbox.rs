@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 pub(super) use tokio::sync::{mpsc, oneshot};
 
@@ -10,7 +10,10 @@ use super::state::ProcessCount;
 use crate::client::Authenticated;
 use crate::config::Config;
 use crate::metrics::WorkerSnapshot;
-use crate::net::{Detached, TlsContext};
+use crate::net::{Detached, TlsContext, TlsInfo};
+use crate::pool::{Rights, ShareId};
+use crate::server::{ProvenSecrets, Traveller};
+use crate::session::PackedClient;
 
 /// Messages that may wait for one worker. Senders wait when it is full, so accepting slows down by itself.
 pub const INBOX_BOUND: usize = 1024;
@@ -58,8 +61,71 @@ pub enum ToWorker {
     Disable(String, bool),
     /// No new logins from now on.
     Drain(Drain, oneshot::Sender<()>),
+    /// A client at rest that another worker has had until now.
+    Settle(Box<MovedClient>),
+    /// To the worker that gave out a cancel key: its client is on this worker now, or (`false`) not any more.
+    Whereabouts {
+        /// First half of the key.
+        process_id: i32,
+        /// The worker that says so.
+        worker: usize,
+        /// Whether it is there.
+        here: bool,
+    },
+    /// A word from another worker that serves the same pool.
+    Share(Box<ShareWord>),
     /// Ends every connection at once, telling clients 57P01, and then the worker.
     Stop,
+}
+
+/// A client at rest between two workers.
+pub struct MovedClient {
+    pub(super) socket: Detached,
+    pub(super) client: PackedClient,
+    pub(super) id: u64,
+    pub(super) key: (i32, i32),
+    pub(super) login: String,
+    /// Its pool: database and server user.
+    pub(super) pool: (String, String),
+    pub(super) tls: Option<TlsInfo>,
+    pub(super) connected_at: SystemTime,
+    pub(super) request_at: Option<Instant>,
+    pub(super) idle_since: Option<Instant>,
+    /// What clients of its pool have proven, for servers that its new worker opens.
+    pub(super) proven: Option<ProvenSecrets>,
+    /// How often its worker had been told to end clients at once.
+    pub(super) kills: u64,
+    pub(super) counted: ProcessCount,
+}
+
+/// What workers that serve one pool tell each other about it.
+pub struct ShareWord {
+    /// The pool's database, as clients know it.
+    pub(super) database: String,
+    /// The pool's server user.
+    pub(super) user: String,
+    pub(super) matter: ShareMatter,
+}
+
+/// See [`ShareWord`].
+pub(super) enum ShareMatter {
+    /// To the home share: servers are missing at `from`, where somebody has waited so long.
+    Short { from: ShareId, waited: Duration, count: u32 },
+    /// From the home share: give `to` so many servers, unless somebody has waited here about as long; `None` to give
+    /// them in any case.
+    Give { to: ShareId, waited: Option<Duration>, count: u32 },
+    /// Rights, and perhaps the idle server that one of them stands for.
+    Rights(Rights, Option<Box<Moved>>),
+    /// From the home share: whether clients of this pool stay where they log in.
+    Split(bool),
+}
+
+/// A server between two shares.
+pub(super) struct Moved {
+    pub(super) server: Traveller,
+    pub(super) connected_at: Instant,
+    /// How often its worker had been told that servers are outdated.
+    pub(super) epoch: u64,
 }
 
 /// A logged-in client between two workers.

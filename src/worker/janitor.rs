@@ -52,7 +52,15 @@ impl Worker {
         let mut homes = self.homes_of(None);
         homes.extend(self.leaving.borrow().iter().cloned());
         for home in homes {
+            if home.pool.plight().is_some() {
+                home.pool.set_watched(true);
+                self.sharing.ring();
+            }
             while let Some(retired) = home.pool.next_retired() {
+                if let RetireReason::Moved(to) = retired.reason {
+                    self.send_away(&home, retired, to);
+                    continue;
+                }
                 rt::spawn_detached("close server", retire(Rc::clone(&home), retired));
             }
             while let Some(permit) = home.pool.wanted_connects(now) {

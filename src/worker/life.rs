@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime};
 
-use super::first::{first_server, refuse_unfollowable};
+use super::first::{first_server, judge_startup, refuse_unfollowable};
 use super::homes::server_user;
 use super::inbox::{Arrival, Migrant, ToWorker};
 use super::state::{ProcessCount, Standing, Worker};
@@ -16,12 +16,21 @@ use crate::client::{
 };
 use crate::config::CONSOLE_NAMES;
 use crate::net::{Detached, Endpoint, Stream, clock, rt};
+use crate::pool::PoolKey;
 use crate::proto::{PgError, SqlState, StartupMessage};
 use crate::server::{Home, ProvenSecrets};
 use crate::session::Session;
 
 /// Takes a client off the worker's load, however its task ends.
 pub(super) struct OnBoard(Rc<Worker>);
+
+impl OnBoard {
+    /// Counts a client that comes from another worker.
+    pub(super) fn new(worker: &Rc<Worker>) -> Self {
+        worker.load.fetch_add(1, Ordering::Relaxed);
+        Self(Rc::clone(worker))
+    }
+}
 
 impl Drop for OnBoard {
     fn drop(&mut self) {
@@ -31,13 +40,14 @@ impl Drop for OnBoard {
 
 /// Takes a client out of the worker's books, however its task ends.
 pub(super) struct Registered {
-    worker: Rc<Worker>,
+    pub(super) worker: Rc<Worker>,
     pub(super) entry: Rc<ClientEntry>,
 }
 
 impl Drop for Registered {
     fn drop(&mut self) {
         self.worker.clients.borrow_mut().remove(&self.entry.key.0);
+        self.worker.tell_whereabouts(self.entry.key.0, false);
     }
 }
 
@@ -51,7 +61,7 @@ impl Authenticated {
 impl Worker {
     /// A new connection, put on the reactor at once: what it has said shows when the reactor is asked next. The acceptor
     /// has counted it for this worker.
-    pub(super) fn receive(self: &Rc<Self>, socket: Detached) {
+    pub(super) fn accept(self: &Rc<Self>, socket: Detached) {
         let on_board = OnBoard(Rc::clone(self));
         if let Ok(stream) = socket.attach() {
             rt::spawn_detached("client", Life::Arriving(Box::pin(Rc::clone(self).greet(stream, on_board))));
@@ -136,8 +146,7 @@ impl Worker {
 
     /// A client that logged in elsewhere and lives here from now on.
     pub(super) fn adopt(self: &Rc<Self>, migrant: Migrant) {
-        self.load.fetch_add(1, Ordering::Relaxed);
-        let on_board = OnBoard(Rc::clone(self));
+        let on_board = OnBoard::new(self);
         let Migrant { socket, authenticated, arrival, counted } = migrant;
         let peer = socket.endpoint();
         match socket.attach() {
@@ -159,7 +168,9 @@ impl Worker {
         let config = self.config();
         let entry = config.database(&authenticated.database);
         let user = entry.map_or(&*authenticated.user, |entry| server_user(entry, &authenticated.user));
-        self.home_of(&authenticated.database, user)
+        let split =
+            entry.is_some_and(|entry| self.is_split(&PoolKey::new(&*authenticated.database, user), entry));
+        if split { self.index } else { self.home_of(&authenticated.database, user) }
     }
 
     /// Limits that hold for authenticated clients; the console is exempt.
@@ -273,27 +284,22 @@ impl Worker {
         } else {
             Box::pin(first_server(&home, &mut stream, &entry, &self.scratch, deadline)).await
         };
-        let served = served.and_then(|()| {
-            let ignored = &self.config().ignore_startup_parameters;
-            refuse_unfollowable(&home, &authenticated.parameters, ignored)
-        });
-        if let Err(unserved) = served {
-            tracing::info!(
-                client = entry.id,
-                peer = %entry.ends.peer(),
-                user = &*entry.user,
-                database = entry.database(),
-                "login failed: {unserved}"
-            );
-            if let Some(class) = unserved.class() {
-                home.counters.borrow_mut().error(class);
+        let served = served.and_then(|()| refuse_unfollowable(&home, &authenticated.parameters));
+        let judged = match served {
+            Ok(()) => {
+                let wanted = (deadline, &*authenticated.parameters);
+                judge_startup(&home, &mut stream, &entry, &self.scratch, wanted).await
             }
-            if let Some(tell) = unserved.for_client() {
-                say_goodbye(&mut stream, authenticated.accepted, Some(tell)).await;
+            Err(unserved) => Err(unserved),
+        };
+        let wished = match judged {
+            Ok(wished) => wished,
+            Err(unserved) => {
+                unserved.tell(&home, (stream, &entry), authenticated.accepted).await;
+                return None;
             }
-            return None;
-        }
-        let params = client_params(&home, &authenticated.parameters);
+        };
+        let params = client_params(&home, wished.startup());
         let mut welcome = authenticated.accepted;
         put_welcome(&mut welcome, &home, &params, entry.key);
         home.counters.borrow_mut().logins += 1;
@@ -312,11 +318,11 @@ impl Worker {
         }
         stream.write_all(&welcome).await.ok()?;
         entry.state.set(ClientState::Idle);
-        let session = Session::new(log.rules, params);
+        let session = Session::new(log.rules, params).with_wishes(wished);
         let scratch = Rc::clone(&self.scratch);
         let conversation = Conversation::new(stream, session, scratch);
         let (registered, (on_board, counted)) = books;
-        let aboard = Aboard { registered, _on_board: on_board, _counted: counted, _present: present };
+        let aboard = Aboard { registered, _on_board: on_board, counted, _present: present };
         Some((conversation, aboard))
     }
 }

@@ -3,8 +3,10 @@
 //! Owns: which client, pool and server live on this thread, and the tasks that serve them. Does not know: the
 //! protocol.
 //!
-//! Reading order: `state` (what a worker owns), `life`, `first`, `task` and `words` (a client from socket
-//! to farewell), `console`, `cancelling`, `homes` (pools from the configuration), `janitor` (servers opened and closed), `tick`, `inbox` and `orders`, `report`.
+//! Reading order: `state` (what a worker owns), `life`, `first`, `task` and `words` (a client from socket to farewell),
+//! `console`, `cancelling`, `homes` (pools from the configuration), `janitor` (servers opened and closed), `tick`,
+//! `inbox` and `orders`, `sharing` (pools that several workers serve), `load` (which pools those are), `moving`
+//! (clients between workers), `report`.
 
 mod cancelling;
 mod console;
@@ -13,8 +15,11 @@ mod homes;
 mod inbox;
 mod janitor;
 mod life;
+mod load;
+mod moving;
 mod orders;
 mod report;
+mod sharing;
 mod state;
 mod task;
 mod tick;
@@ -29,7 +34,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 use std::thread::JoinHandle;
 
-pub use inbox::{Arrival, Drain, Errand, INBOX_BOUND, Migrant, ToWorker};
+pub use inbox::{Arrival, Drain, Errand, INBOX_BOUND, Migrant, MovedClient, ShareWord, ToWorker};
 
 use crate::admin::AdminHandle;
 use crate::auth::AuthSeed;
@@ -38,6 +43,8 @@ use crate::config::Config;
 use crate::net::{TlsContext, clock, rt};
 use crate::session::TrackedNames;
 use inbox::mpsc;
+use moving::Moving;
+use sharing::Sharing;
 use state::{Shared, Standing, Worker};
 
 /// Most workers: their number has one byte of a cancel key.
@@ -71,12 +78,14 @@ pub fn start(
         last_id: AtomicU64::new(0),
         clients: AtomicU32::new(0),
         admin: admin.clone(),
+        busy: channels.iter().map(|_| AtomicU32::new(0)).collect(),
+        loads: channels.iter().map(|_| Arc::default()).collect(),
         inboxes: channels.iter().map(|(inbox, _)| inbox.clone()).collect(),
     });
+    let loads = shared.loads.clone();
     let gatehouse = Gatehouse::default();
     let mut handles = Vec::new();
-    for (index, (inbox, receiver)) in channels.into_iter().enumerate() {
-        let load = Arc::new(AtomicUsize::new(0));
+    for ((index, (inbox, receiver)), load) in channels.into_iter().enumerate().zip(loads) {
         let runtime = config.process.runtime;
         let (shared, config, tls) = (Arc::clone(&shared), Arc::clone(config), Arc::clone(tls));
         let (seen, seed, gatehouse) = (Arc::clone(&load), seed.clone(), gatehouse.clone());
@@ -102,6 +111,8 @@ pub fn start(
                 consoles_used: Cell::new(0),
                 leaving: RefCell::default(),
                 janitor: RefCell::default(),
+                sharing: Sharing::default(),
+                moving: Moving::default(),
             });
             run(worker, receiver)
         })?;
@@ -112,6 +123,7 @@ pub fn start(
 
 async fn run(worker: Rc<Worker>, inbox: mpsc::Receiver<ToWorker>) {
     rt::spawn_local("janitor", Rc::clone(&worker).keep_house());
+    rt::spawn_local("complaints", Rc::clone(&worker).keep_balance());
     rt::spawn_local("tick", Rc::clone(&worker).keep_time());
     worker.make_standing_pools(clock::now());
     rt::spawn_local("verifiers", Rc::clone(&worker).warm());

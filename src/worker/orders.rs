@@ -30,7 +30,7 @@ impl Worker {
     fn obey(self: &Rc<Self>, message: ToWorker) {
         let now = clock::now();
         match message {
-            ToWorker::Accept(socket) => self.receive(socket),
+            ToWorker::Accept(socket) => self.accept(socket),
             ToWorker::Adopt(migrant) => self.adopt(*migrant),
             ToWorker::Host(errand) => rt::spawn_detached("hosted", errand()),
             ToWorker::Cancel { process_id, secret, done } => self.cancel(process_id, secret, done),
@@ -67,7 +67,13 @@ impl Worker {
                     client.end(admin_order("admin forced disconnect"));
                 }
             }
+            ToWorker::Settle(client) => self.settle_client(*client),
+            ToWorker::Whereabouts { process_id, worker, here } => {
+                self.moving.note(process_id, worker, here, self.index);
+            }
+            ToWorker::Share(word) => self.hear_share(*word, now),
             ToWorker::Reconnect(database) => {
+                self.sharing.next_epoch();
                 for home in self.homes_of(database.as_deref()) {
                     home.welcome.replace(None);
                     home.pool.mark_all_for_closing(now);
@@ -130,6 +136,7 @@ impl Worker {
 
     fn kill(self: &Rc<Self>, database: Option<String>, done: oneshot::Sender<()>) {
         self.note_pause(database.as_deref());
+        self.moving.note_kill(database.as_deref());
         for home in self.homes_of(database.as_deref()) {
             home.pool.pause();
         }
@@ -208,7 +215,7 @@ impl Worker {
     }
 }
 
-fn admin_order(text: &'static str) -> EndOrder {
+pub(super) fn admin_order(text: &'static str) -> EndOrder {
     EndOrder {
         tell: Some(PgError::fatal(SqlState::ADMIN_SHUTDOWN, text)),
         class: Some(ErrorClass::Admin),

@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
 
 use super::inbox::{Drain, ToWorker, mpsc};
+use super::moving::Moving;
+use super::sharing::Sharing;
 use crate::admin::AdminHandle;
 use crate::auth::{AuthSeed, EntropyError, random};
 use crate::client::{ClientEntry, Door, EndOrder, Scratch, VerifierCache};
@@ -26,6 +28,10 @@ pub(super) struct Shared {
     pub(super) clients: AtomicU32,
     /// The console's other end.
     pub(super) admin: AdminHandle,
+    /// How busy each worker's thread is, in thousandths of its time; looked at and written on ticks.
+    pub(super) busy: Vec<AtomicU32>,
+    /// Clients of each worker, those in login included.
+    pub(super) loads: Vec<Arc<AtomicUsize>>,
     /// Inboxes by worker.
     pub(super) inboxes: Vec<mpsc::Sender<ToWorker>>,
 }
@@ -90,6 +96,10 @@ pub(super) struct Worker {
     pub(super) leaving: RefCell<Vec<Rc<Home>>>,
     /// Wakes the task that opens and closes servers.
     pub(super) janitor: RefCell<Option<Waker>>,
+    /// Pools that several workers serve.
+    pub(super) sharing: Sharing,
+    /// Clients that move between workers.
+    pub(super) moving: Moving,
 }
 
 /// Databases that an operator has paused or disabled.
@@ -137,7 +147,8 @@ impl Worker {
             let low = u8::try_from(self.index & 0xff).unwrap_or(0);
             let process_id = i32::from_be_bytes([a & 0x7f, b, c, low]);
             let key = (process_id, i32::from_be_bytes(secret));
-            if process_id > 0xff && !self.clients.borrow().contains_key(&process_id) {
+            let in_use = || self.clients.borrow().contains_key(&process_id) || self.moving.knows(process_id);
+            if process_id > 0xff && !in_use() {
                 return Ok(key);
             }
         }

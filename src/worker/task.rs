@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use super::life::{OnBoard, Registered};
+use super::moving::move_away;
 use super::state::ProcessCount;
 use super::words::say_goodbye;
 use crate::client::{Conversation, Ended};
@@ -18,7 +19,7 @@ pub(super) type Settled = (Conversation, Aboard);
 pub(super) struct Aboard {
     pub(super) registered: Registered,
     pub(super) _on_board: OnBoard,
-    pub(super) _counted: ProcessCount,
+    pub(super) counted: ProcessCount,
     pub(super) _present: ClientPresence<ServerConn>,
 }
 
@@ -43,7 +44,17 @@ impl Future for Life {
         if let Self::Talking(conversation, aboard) = &mut *self {
             let entry = &aboard.registered.entry;
             let Some(home) = &entry.home else { return Poll::Ready(()) };
-            let ended = ready!(conversation.poll_turn(cx, entry, home));
+            let polled = conversation.poll_turn(cx, entry, home);
+            if polled.is_pending()
+                && let Some(to) = entry.move_to.get()
+                && let Some(resting) = conversation.take_resting()
+            {
+                if let Self::Talking(_, aboard) = std::mem::replace(&mut *self, Self::Over) {
+                    move_away(resting, aboard, to);
+                }
+                return Poll::Ready(());
+            }
+            let ended = ready!(polled);
             if let Self::Talking(conversation, aboard) = std::mem::replace(&mut *self, Self::Over) {
                 *self = Self::Parting(Box::pin(part(conversation, ended, aboard)));
             }
@@ -92,8 +103,8 @@ mod tests {
     #[test]
     fn a_logged_in_client_is_small() {
         assert!(size_of::<Stream>() <= 56, "stream: {}", size_of::<Stream>());
-        assert!(size_of::<Rested>() <= 64, "session: {}", size_of::<Rested>());
+        assert!(size_of::<Rested>() <= 72, "session: {}", size_of::<Rested>());
         assert!(size_of::<ClientEntry>() <= 200, "entry: {}", size_of::<ClientEntry>());
-        assert!(size_of::<Life>() <= 168, "task: {}", size_of::<Life>());
+        assert!(size_of::<Life>() <= 176, "task: {}", size_of::<Life>());
     }
 }

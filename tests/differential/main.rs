@@ -1,13 +1,14 @@
 //! The same messages straight at PostgreSQL and through the pooler, in session and in transaction mode: the replies
 //! must be the same (V9). PostgreSQL is the reference; what may differ stands in [`ACCEPTED`], with its reason.
 //!
-//! In transaction mode the pool has one server, so that the actors of a script must share it.
+//! In transaction mode the pool has one server, so that the actors of a script must share it; two where one of them
+//! keeps a server.
 
 #![allow(unreachable_pub)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
 #[path = "../common/mod.rs"]
-mod common;
+pub(crate) mod common;
 mod hostile;
 mod login;
 mod prepared;
@@ -58,36 +59,6 @@ const ACCEPTED: &[Accepted] = &[
         _reason: JUDGED_HERE,
     },
     Accepted {
-        script: "t17_sql_prepare_belongs_to_the_client_that_said_it",
-        direct: "B: E(ERROR 26000: prepared statement \"s1\" does not exist) Z(I)",
-        pooled: "B: T(?column?:23) D(41) C(SELECT 1) Z(I)",
-        _reason: SQL_PREPARE,
-    },
-    Accepted {
-        script: "t17_sql_prepare_belongs_to_the_client_that_said_it",
-        direct: "B: C(PREPARE) Z(I)",
-        pooled: "B: E(ERROR 42P05: prepared statement \"s1\" already exists) Z(I)",
-        _reason: SQL_PREPARE,
-    },
-    Accepted {
-        script: "t17_sql_prepare_belongs_to_the_client_that_said_it",
-        direct: "B: T(?column?:23) D(42) C(SELECT 1) Z(I)",
-        pooled: "B: T(?column?:23) D(41) C(SELECT 1) Z(I)",
-        _reason: SQL_PREPARE,
-    },
-    Accepted {
-        script: "t25_sql_deallocate_frees_a_parsed_name",
-        direct: "A: C(DEALLOCATE) Z(I)",
-        pooled: "A: E(ERROR 26000: prepared statement \"z1\" does not exist) Z(I)",
-        _reason: SQL_PREPARE,
-    },
-    Accepted {
-        script: "t25_sql_deallocate_frees_a_parsed_name",
-        direct: "A: E(ERROR 26000: prepared statement \"z1\" does not exist) Z(I)",
-        pooled: "A: 2 D(1) C(SELECT 1) Z(I)",
-        _reason: SQL_PREPARE,
-    },
-    Accepted {
         script: "t26_what_a_function_deallocates_is_an_error_and_can_be_made_anew",
         direct: "A: E(ERROR 26000: prepared statement \"z1\" does not exist) Z(I)",
         pooled: "A: E(ERROR 26000: prepared statement \"pooler_N\" does not exist) Z(I)",
@@ -97,8 +68,6 @@ const ACCEPTED: &[Accepted] = &[
 
 const NAME_IN_TEXT: &str = "PostgreSQL's own text names the statement as the server knows it";
 const JUDGED_HERE: &str = "what no frontend may send ends the connection before it reaches a server";
-const SQL_PREPARE: &str =
-    "PREPARE, EXECUTE and DEALLOCATE in SQL are not tracked in transaction mode, as in PgBouncer";
 
 /// Scripts in which PostgreSQL closes without a word and a last FATAL 08P01 is as good (R64).
 const LAST_WORD_ALLOWED: &[&str] = &[
@@ -110,8 +79,11 @@ const LAST_WORD_ALLOWED: &[&str] = &[
     "b33c_a_password_above_its_limit_closes",
 ];
 
+/// Scripts in which a client keeps a server for what it has there; the others share the second one.
+const KEEPS_A_SERVER: &[&str] = &["t17_sql_prepare_belongs_to_the_client_that_said_it"];
+
 /// Plays one script three times and compares. One script at a time: a pool of one serves one story.
-fn compare(name: &str, script: &dyn Fn(&mut Stage<'_>)) {
+pub(crate) fn compare(name: &str, script: &dyn Fn(&mut Stage<'_>)) {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _turn = lock(&ONE_AT_A_TIME);
     let expected = Stage::play(&cluster().target(), script);
@@ -119,7 +91,8 @@ fn compare(name: &str, script: &dyn Fn(&mut Stage<'_>)) {
     if oracle_only(name, &expected, &|| Stage::play(&cluster().target(), script)) {
         return;
     }
-    for (mode, pooler) in [("session", pooled("session", 10)), ("transaction", pooled("transaction", 1))] {
+    let size = if KEEPS_A_SERVER.contains(&name) { 2 } else { 1 };
+    for (mode, pooler) in [("session", pooled("session", 10)), ("transaction", pooled("transaction", size))] {
         check(name, mode, &expected, &Stage::play(&pooler.target(), script));
         pooler.assert_healthy();
     }
@@ -127,7 +100,7 @@ fn compare(name: &str, script: &dyn Fn(&mut Stage<'_>)) {
 
 /// With `DIFFERENTIAL_ORACLE` set, scripts are played straight at PostgreSQL only, twice, and shown: for those who
 /// write scripts. A story that PostgreSQL itself tells in two ways is not fit to compare anything with.
-fn oracle_only(name: &str, first: &[String], again: &dyn Fn() -> Vec<String>) -> bool {
+pub(crate) fn oracle_only(name: &str, first: &[String], again: &dyn Fn() -> Vec<String>) -> bool {
     if std::env::var_os("DIFFERENTIAL_ORACLE").is_none() {
         return false;
     }
@@ -195,25 +168,37 @@ fn without_last_word(script: &str, line: &str) -> String {
 }
 
 /// The reference. Trust, so that the first packets can be compared; `login` has clusters with passwords.
-fn cluster() -> &'static Cluster {
+pub(crate) fn cluster() -> &'static Cluster {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
-    CLUSTER.get_or_init(|| Cluster::start_new(&ClusterOptions { auth: "trust", ..ClusterOptions::default() }))
+    CLUSTER.get_or_init(|| Cluster::start_new(&ClusterOptions { auth: "trust", ..version() }))
 }
 
-fn pooled(mode: &'static str, size: u32) -> &'static Pooler {
+/// The PostgreSQL to compare with: the system's in `differential`, a newer one in `differential_newer`, which
+/// consists of the same scripts.
+pub(crate) fn version() -> ClusterOptions {
+    let newer = env!("CARGO_CRATE_NAME") == "differential_newer";
+    ClusterOptions { installation: newer.then(common::drivers::newer_postgres), ..ClusterOptions::default() }
+}
+
+pub(crate) fn pooled(mode: &'static str, size: u32) -> &'static Pooler {
     static SESSION: OnceLock<Pooler> = OnceLock::new();
     static TRANSACTION: OnceLock<Pooler> = OnceLock::new();
-    let cell = if mode == "session" { &SESSION } else { &TRANSACTION };
+    static TWO_SERVERS: OnceLock<Pooler> = OnceLock::new();
+    let cell = match (mode, size) {
+        ("session", _) => &SESSION,
+        (_, 1) => &TRANSACTION,
+        _ => &TWO_SERVERS,
+    };
     Pooler::shared(cell, || PoolerConfig::for_cluster(cluster(), size).set("pool_mode", quoted(mode)))
 }
 
 /// Makes tables anew, owned by the application's role.
-fn fresh(sql: &str) {
+pub(crate) fn fresh(sql: &str) {
     cluster().sql_in(APP, &format!("set client_min_messages = error; set role {APP}; {sql}"));
 }
 
 /// A target of the same machine, for scripts that need another login method.
-fn compare_at(
+pub(crate) fn compare_at(
     name: &str,
     direct: &Target,
     pooler: &dyn Fn() -> &'static Pooler,
@@ -240,7 +225,7 @@ macro_rules! scripts {
         )*
     };
 }
-use scripts;
+pub(crate) use scripts;
 
 #[test]
 fn differences_that_nobody_meets_are_not_kept() {

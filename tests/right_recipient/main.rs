@@ -97,8 +97,18 @@ fn the_storm_itself_is_right_straight_at_postgresql() {
 
 #[test]
 fn c1_every_client_reads_its_own_answers_and_no_others() {
+    everybody_reads_the_right_answers(|config| config);
+}
+
+/// Servers move between workers all the time: three for a hundred clients.
+#[test]
+fn c1_nor_does_anybody_when_two_workers_share_the_pool() {
+    everybody_reads_the_right_answers(|config| config.set("workers", "2").set("pool_split", "\"always\""));
+}
+
+fn everybody_reads_the_right_answers(change: impl Fn(PoolerConfig) -> PoolerConfig) {
     let cluster = cluster();
-    let pooler = PoolerConfig::for_cluster(&cluster, u32::try_from(POOL).unwrap()).start();
+    let pooler = change(PoolerConfig::for_cluster(&cluster, u32::try_from(POOL).unwrap())).start();
     let target = pooler.target();
     let duration = Duration::from_secs(env("RIGHT_RECIPIENT_SECONDS", 60));
 

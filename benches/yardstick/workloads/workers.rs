@@ -16,7 +16,7 @@ pub(crate) fn run(world: &World) -> Vec<Sheet> {
     );
     let (_server, port) = fake::start(Cpus::All);
     let setup = Setup { backend: Backend::Fake(port), cpus: Cpus::All, ..world.setup() };
-    let two = Setup { workers: 2, ..setup.clone() };
+    let two = Setup { workers: 2, split: true, ..setup.clone() };
     let contenders = [
         Contender::start(world, "PgBouncer", Kind::PgBouncer, &setup),
         Contender::start(world, "Pooler", Kind::Pooler, &setup),

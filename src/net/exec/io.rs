@@ -6,7 +6,7 @@ use std::io::{ErrorKind, IoSlice, Read, Result, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use socket2::SockRef;
 
@@ -112,6 +112,11 @@ impl Io {
     /// Whether a read would surely be in vain, and the task of `cx` is to be woken.
     pub(in crate::net) fn is_dry(&self, cx: &Context<'_>) -> bool {
         self.reactor.awaits(self.id, Side::Read, cx)
+    }
+
+    /// Whom to wake from now on when it can be read and no task waits for that.
+    pub(in crate::net) fn set_alarm(&self, alarm: &Waker) {
+        self.reactor.set_alarm(self.id, alarm);
     }
 
     /// Ready when a read would not surely be in vain.

@@ -53,6 +53,11 @@ pub(super) fn current() -> Option<Rc<Executor>> {
     CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
 }
 
+/// The time of the present turn, if an executor runs on this thread.
+pub(super) fn now() -> Option<Instant> {
+    CURRENT.try_with(|current| current.borrow().as_ref().map(|executor| executor.now())).ok().flatten()
+}
+
 /// See the module.
 pub(super) struct Executor {
     tasks: Tasks,
@@ -103,7 +108,7 @@ impl Executor {
             if this.root_woken.take() && root.as_mut().poll(&mut cx).is_ready() {
                 break;
             }
-            this.tasks.run_ready();
+            this.tasks.run_ready(this.reactor.running());
             // What a task has left for the root need not wait for the reactor.
             if this.root_woken.take() && root.as_mut().poll(&mut cx).is_ready() {
                 break;
@@ -121,7 +126,7 @@ impl Executor {
     fn look_around(&self) {
         let busy = self.root_woken.get() || self.tasks.has_ready();
         let limit = if busy { Some(Duration::ZERO) } else { self.timers.until_next(self.now.get()) };
-        if self.reactor.turn(limit) {
+        if self.reactor.turn(limit, |task| self.tasks.wake(task)) {
             self.post.collect(|waker| self.wake(waker.id()));
         }
         let now = super::clock::now();

@@ -21,6 +21,8 @@ use std::time::Duration;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Token};
 
+use super::tasks::{Running, TaskId};
+
 /// Events taken at once; the next turn takes the rest. Enough for every client of a busy worker to have its turn
 /// before the reactor is asked again, and 12 kB.
 const EVENTS: usize = 1024;
@@ -56,6 +58,19 @@ pub(super) enum Side {
     Write,
 }
 
+/// Who is woken by an event. A task of this executor is known by its number, which costs no reference to count.
+#[derive(Debug)]
+enum Waiting {
+    Task(TaskId),
+    Other(Waker),
+}
+
+impl Default for Waiting {
+    fn default() -> Self {
+        Self::Task(TaskId::NOBODY)
+    }
+}
+
 /// What is known of one side.
 #[derive(Debug, Default)]
 struct Mark {
@@ -70,8 +85,10 @@ struct Source {
     watches_write: bool,
     read: Mark,
     write: Mark,
-    reader: Option<Waker>,
-    writer: Option<Waker>,
+    reader: Waiting,
+    writer: Waiting,
+    /// Who is told of what can be read while nobody waits for it.
+    alarm: Option<Box<Waker>>,
     /// Where no socket is: the next such place, or [`NOWHERE`].
     next_free: u32,
 }
@@ -83,12 +100,16 @@ impl Source {
             Side::Write => Half { mark: &mut self.write, waiting: &mut self.writer },
         }
     }
+
+    fn is_alarm(&self, side: Side, waker: &Waker) -> bool {
+        side == Side::Read && self.alarm.as_ref().is_some_and(|alarm| alarm.will_wake(waker))
+    }
 }
 
 /// One side of a socket.
 struct Half<'a> {
     mark: &'a mut Mark,
-    waiting: &'a mut Option<Waker>,
+    waiting: &'a mut Waiting,
 }
 
 /// What a socket may be taken for when it is registered.
@@ -110,6 +131,8 @@ pub(super) struct Reactor {
     /// The first place without a socket, or [`NOWHERE`]: they form a list, so that no other memory grows when
     /// everybody leaves.
     free: Cell<u32>,
+    /// The task that is being polled.
+    running: Running,
     /// Lent to reads that cannot tell how much room they need.
     scratch: RefCell<Vec<u8>>,
 }
@@ -124,6 +147,7 @@ impl Reactor {
             registry,
             sources: RefCell::default(),
             free: Cell::new(NOWHERE),
+            running: Running::default(),
             scratch: RefCell::default(),
         })
     }
@@ -133,8 +157,14 @@ impl Reactor {
         mio::Waker::new(&self.registry, BELL)
     }
 
-    /// Waits for events for at most `limit`, marks the sockets, wakes who waits for them. Whether the bell rang.
-    pub(super) fn turn(&self, limit: Option<Duration>) -> bool {
+    /// Where the task being polled is noted.
+    pub(super) const fn running(&self) -> &Running {
+        &self.running
+    }
+
+    /// Waits for events for at most `limit`, marks the sockets, wakes who waits for them: tasks of this executor by
+    /// `wake`. Whether the bell rang.
+    pub(super) fn turn(&self, limit: Option<Duration>, wake: impl Fn(TaskId)) -> bool {
         let mut events = self.events.borrow_mut();
         if let Err(error) = self.poll.borrow_mut().poll(&mut events, limit)
             && error.kind() != std::io::ErrorKind::Interrupted
@@ -151,32 +181,41 @@ impl Reactor {
             let id = SourceId::of(event.token());
             let closed = event.is_read_closed() || event.is_error();
             if event.is_readable() || closed {
-                self.mark(id, Side::Read, closed);
+                self.mark(id, Side::Read, closed, &wake);
             }
             let closed = event.is_write_closed() || event.is_error();
             if event.is_writable() || closed {
-                self.mark(id, Side::Write, closed);
+                self.mark(id, Side::Write, closed, &wake);
             }
         }
         bell
     }
 
-    fn mark(&self, id: SourceId, side: Side, ended: bool) {
-        let waiting = {
+    fn mark(&self, id: SourceId, side: Side, ended: bool, wake: &impl Fn(TaskId)) {
+        let waker = {
             let mut sources = self.sources.borrow_mut();
-            let Some(half) = at(&mut sources, id).map(|source| source.half(side)) else { return };
-            half.mark.ready = true;
-            half.mark.ended |= ended;
-            half.waiting.take()
+            let Some(source) = at(&mut sources, id) else { return };
+            let Half { mark, waiting } = source.half(side);
+            if side == Side::Write && mark.ready && !ended {
+                return; // a TCP socket says so with each event of reading, and nobody can wait for it
+            }
+            mark.ready = true;
+            mark.ended |= ended;
+            match waiting {
+                Waiting::Task(TaskId::NOBODY) if side == Side::Write => return,
+                Waiting::Task(TaskId::NOBODY) => match &source.alarm {
+                    Some(alarm) => Waker::clone(alarm),
+                    None => return,
+                },
+                Waiting::Task(task) => {
+                    let task = *task;
+                    drop(sources);
+                    return wake(task);
+                }
+                Waiting::Other(waker) => waker.clone(),
+            }
         };
-        let Some(waker) = waiting else { return };
-        waker.wake_by_ref();
-        // It is likely to wait here again: keeping its waker saves counting references.
-        let mut sources = self.sources.borrow_mut();
-        let Some(half) = at(&mut sources, id).map(|source| source.half(side)) else { return };
-        if half.waiting.is_none() {
-            *half.waiting = Some(waker);
-        }
+        waker.wake();
     }
 
     /// Puts a socket on the reactor.
@@ -227,22 +266,47 @@ impl Reactor {
 
     /// Ready if a system call may find something; otherwise the task is woken when one may. The last task that
     /// asked is the one woken.
+    #[inline]
     pub(super) fn poll_ready(&self, id: SourceId, side: Side, cx: &Context<'_>) -> Poll<()> {
+        let mut sources = self.sources.borrow_mut();
+        let Some(source) = at(&mut sources, id) else { return Poll::Ready(()) };
+        if source.half(side).mark.ready {
+            return Poll::Ready(());
+        }
+        let task = self.running.id_of(cx.waker());
+        let task = task.or_else(|| source.is_alarm(side, cx.waker()).then_some(TaskId::NOBODY));
+        if let (Some(task), Waiting::Task(known)) = (task, source.half(side).waiting) {
+            *known = task;
+            return Poll::Pending;
+        }
+        drop(sources);
+        self.wait(id, side, task, cx.waker());
+        Poll::Pending
+    }
+
+    /// As part of [`Reactor::poll_ready`], where a waker comes or goes.
+    fn wait(&self, id: SourceId, side: Side, task: Option<TaskId>, waker: &Waker) {
         let old = {
             let mut sources = self.sources.borrow_mut();
-            let Some(half) = at(&mut sources, id).map(|source| source.half(side)) else {
-                return Poll::Ready(());
-            };
-            if half.mark.ready {
-                return Poll::Ready(());
+            let Some(source) = at(&mut sources, id) else { return };
+            let waiting = source.half(side).waiting;
+            match (task, &*waiting) {
+                (None, Waiting::Other(known)) if known.will_wake(waker) => return,
+                (None, _) => std::mem::replace(waiting, Waiting::Other(waker.clone())),
+                (Some(task), _) => std::mem::replace(waiting, Waiting::Task(task)),
             }
-            if half.waiting.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
-                return Poll::Pending;
-            }
-            half.waiting.replace(cx.waker().clone())
         };
         drop(old);
-        Poll::Pending
+    }
+
+    /// Whom to wake from now on when a socket can be read and no task waits for it. To be told once.
+    pub(super) fn set_alarm(&self, id: SourceId, alarm: &Waker) {
+        let old = {
+            let mut sources = self.sources.borrow_mut();
+            let Some(source) = at(&mut sources, id) else { return };
+            source.alarm.replace(Box::new(alarm.clone()))
+        };
+        drop(old);
     }
 
     /// Whether an event has told the end.
@@ -251,11 +315,19 @@ impl Reactor {
     }
 
     /// Whether nothing is ready and this task is the one to be woken.
+    #[inline]
     pub(super) fn awaits(&self, id: SourceId, side: Side, cx: &Context<'_>) -> bool {
         let mut sources = self.sources.borrow_mut();
-        at(&mut sources, id).map(|source| source.half(side)).is_some_and(|half| {
-            !half.mark.ready && half.waiting.as_ref().is_some_and(|known| known.will_wake(cx.waker()))
-        })
+        let Some(source) = at(&mut sources, id) else { return false };
+        let Half { mark, waiting } = source.half(side);
+        if mark.ready {
+            return false;
+        }
+        match waiting {
+            Waiting::Task(TaskId::NOBODY) => source.is_alarm(side, cx.waker()),
+            Waiting::Task(known) => self.running.id_of(cx.waker()) == Some(*known),
+            Waiting::Other(known) => known.will_wake(cx.waker()),
+        }
     }
 
     /// A system call did not do all it was asked for: the next one would be in vain, unless the end is there.

@@ -9,12 +9,11 @@
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, RawWakerVTable, Wake, Waker};
 
 use super::mailbox::{Mailbox, Postable};
 use super::sync::AtomicBool;
@@ -29,6 +28,25 @@ pub(in crate::net) struct TaskId {
 impl TaskId {
     /// The future that [`Executor::run`](super::Executor::run) was given.
     pub(super) const ROOT: Self = Self { index: u32::MAX, generation: 0 };
+    /// None at all.
+    pub(super) const NOBODY: Self = Self { index: u32::MAX, generation: 1 };
+}
+
+/// Which task is being polled, and by which waker it is known. Whoever has to remember that waker can remember the
+/// number instead. It outlives the task, and then wakes nobody.
+#[derive(Debug, Default)]
+pub(super) struct Running(Cell<Option<(TaskId, *const (), &'static RawWakerVTable)>>);
+
+impl Running {
+    /// Its number if this is the waker of the task being polled.
+    pub(super) fn id_of(&self, waker: &Waker) -> Option<TaskId> {
+        let (id, data, vtable) = self.0.get()?;
+        (std::ptr::eq(data, waker.data()) && std::ptr::eq(vtable, waker.vtable())).then_some(id)
+    }
+
+    fn set(&self, id: TaskId, waker: &Waker) {
+        self.0.set(Some((id, waker.data(), waker.vtable())));
+    }
 }
 
 type LocalFuture = Pin<Box<dyn Future<Output = ()>>>;
@@ -60,7 +78,9 @@ pub(super) struct Tasks {
     slots: RefCell<Vec<Slot>>,
     /// The first of the free places: they form a list, so that no other memory grows when everybody leaves.
     free: Cell<Option<u32>>,
-    ready: RefCell<VecDeque<TaskId>>,
+    ready: RefCell<Vec<TaskId>>,
+    /// Memory for those that are ready in the next turn; empty between turns.
+    batch: Cell<Vec<TaskId>>,
     closed: Cell<bool>,
 }
 
@@ -83,7 +103,7 @@ impl Tasks {
         slot.name = name;
         slot.queued = true;
         drop(slots);
-        self.ready.borrow_mut().push_back(id);
+        self.ready.borrow_mut().push(id);
         id
     }
 
@@ -95,7 +115,7 @@ impl Tasks {
             && !matches!(slot.state, State::Free(_))
         {
             slot.queued = true;
-            self.ready.borrow_mut().push_back(id);
+            self.ready.borrow_mut().push(id);
         }
     }
 
@@ -105,17 +125,18 @@ impl Tasks {
     }
 
     /// Polls each task that is ready now once.
-    pub(super) fn run_ready(&self) {
-        let turn = self.ready.borrow().len();
-        for _ in 0..turn {
-            let next = self.ready.borrow_mut().pop_front();
-            let Some(id) = next else { return };
-            self.run(id);
+    pub(super) fn run_ready(&self, running: &Running) {
+        let mut batch = self.ready.replace(self.batch.take());
+        for id in batch.drain(..) {
+            self.run(id, running);
         }
+        self.batch.set(batch);
+        running.0.set(None);
     }
 
-    fn run(&self, id: TaskId) {
+    fn run(&self, id: TaskId, running: &Running) {
         let Some(mut parcel) = self.take_parked(id) else { return };
+        running.set(id, &parcel.waker);
         let mut cx = Context::from_waker(&parcel.waker);
         // Unwind safe: after a panic the future is only dropped, never polled again.
         let ended = match catch_unwind(AssertUnwindSafe(|| parcel.future.as_mut().poll(&mut cx))) {

@@ -232,14 +232,45 @@ fn a_full_socket_is_written_on_when_there_is_room_on_tcp_and_unix() {
     });
 }
 
+struct Count(std::sync::atomic::AtomicU32);
+
+impl Wake for Count {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn an_alarm_rings_only_while_no_task_waits() {
+    run(async {
+        let task = async {
+            let (io, mut far) = pair();
+            let count = Arc::new(Count(0.into()));
+            let rung = || count.0.load(std::sync::atomic::Ordering::Relaxed);
+            let waker = Waker::from(Arc::clone(&count));
+            let alarm = std::task::Context::from_waker(&waker);
+            io.set_alarm(&waker);
+            for round in 1..=3 {
+                assert!(poll_fn(|cx| Poll::Ready(io.poll_read_ready(cx))).await.is_pending());
+                assert!(!io.is_dry(&alarm), "the task waits, not the alarm");
+                far.write_all(b"x").unwrap();
+                assert_eq!(read(&io, 64).await, b"x", "the task was woken");
+                assert_eq!(rung(), round - 1);
+                assert!(io.poll_read_ready(&alarm).is_pending());
+                assert!(io.is_dry(&alarm));
+                far.write_all(b"y").unwrap();
+                while rung() < round {
+                    yield_now().await;
+                }
+                assert_eq!(read(&io, 64).await, b"y");
+            }
+        };
+        assert!(spawn(task).await.is_some());
+    });
+}
+
 #[test]
 fn an_event_for_a_closed_socket_marks_not_the_next_one_with_its_number() {
-    struct Count(std::sync::atomic::AtomicU32);
-    impl Wake for Count {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        }
-    }
     run(async {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         for _ in 0..50 {

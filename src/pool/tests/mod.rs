@@ -16,6 +16,7 @@ mod closing;
 mod lending;
 mod model;
 mod opening;
+mod shares;
 mod world;
 
 /// The one look at the clock; from there tests add.

@@ -7,7 +7,7 @@ mod rules;
 mod statements;
 
 use super::*;
-use crate::config::PoolMode;
+use crate::config::{PoolMode, SessionState};
 use crate::proto::{FrameHeader, PgError, SqlState};
 
 /// The one moment the tests are counted from.
@@ -29,7 +29,10 @@ struct Talk {
 impl Talk {
     fn new(mode: PoolMode, max_prepared: usize) -> Self {
         Self {
-            session: Session::new(Rules { mode, max_prepared }, ParamSet::default()),
+            session: Session::new(
+                Rules { mode, max_prepared, session_state: SessionState::PgBouncer },
+                ParamSet::default(),
+            ),
             facts: ServerFacts::default(),
             catalog: Catalog::default(),
             names: TrackedNames::new(&[]),

@@ -202,7 +202,10 @@ fn parameters_that_differ_are_set_first_and_the_client_waits_for_it() {
     let zone = talk.names.index(b"TimeZone").unwrap();
     let mut wanted = ParamSet::default();
     wanted.set(zone, b"UTC");
-    talk.session = Session::new(Rules { mode: PoolMode::Transaction, max_prepared: 10 }, wanted);
+    talk.session = Session::new(
+        Rules { mode: PoolMode::Transaction, max_prepared: 10, session_state: SessionState::PgBouncer },
+        wanted,
+    );
     talk.facts.params.set(zone, b"CET");
     let (mut to_server, mut to_client) = (Outbox::default(), Outbox::default());
     talk.session.link(&mut Turn {

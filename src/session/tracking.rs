@@ -1,0 +1,394 @@
+//! What a client does to its session, and what is done about it: followed, kept on its server, or as PgBouncer does.
+//!
+//! The words of a query leave [`Traces`]. Before the server goes to somebody else it is asked what has come of them
+//! (`survey`), and the answer decides: settings become the client's wishes, anything else keeps the server with it.
+
+use std::rc::Rc;
+
+use super::answer::Answer;
+use super::catalog::{Statement, text_of};
+use super::conversation::{Gate, Own, ServerFacts, Session, Turn};
+use super::owed::{Kind, Why};
+use super::settings::{MAX_SETTINGS, ROLE, SESSION_AUTHORIZATION, Settings};
+use super::sql::{self, Digest, Features, Reading};
+use super::survey::{Asked, Findings, PinReasons, Survey};
+use super::wishes::{Restore, Wished, Wishes};
+use crate::config::{PoolMode, SessionState};
+use crate::proto::{TxStatus, put_bound_statement, put_query_parts, put_sync};
+
+/// What a conversation has done to its session since its server was asked last.
+#[derive(Debug, Default)]
+pub(super) struct Traces {
+    features: Features,
+    names: Vec<Box<[u8]>>,
+    /// In a block, or beside an error: whether it holds is certain only in the end.
+    doubtful: bool,
+}
+
+/// How the texts of most clients are to be read.
+pub(super) const USUAL_READING: Reading = Reading { standard_strings: true, ascii_safe: true };
+
+/// Whether no byte below 0x80 is part of a longer character in an encoding (PostgreSQL's manual, Character Set Support:
+/// those that servers cannot have).
+fn is_ascii_safe(encoding: &[u8]) -> bool {
+    const UNSAFE: [&[u8]; 7] = [b"SJIS", b"BIG5", b"GBK", b"UHC", b"GB18030", b"JOHAB", b"SHIFT_JIS_2004"];
+    !UNSAFE.iter().any(|name| encoding.eq_ignore_ascii_case(name))
+}
+
+/// What keeps a client on its server.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Pins {
+    /// Why.
+    pub reasons: PinReasons,
+    /// Statements made with PREPARE.
+    pub(super) prepared: Vec<Box<[u8]>>,
+}
+
+/// The statement that gives settings values, name and value bound (S34); `None` gives one its default.
+fn set_config_sql(count: usize, local: bool) -> String {
+    let calls: Vec<String> =
+        (0..count).map(|i| format!("pg_catalog.set_config(${},${},{local})", 2 * i + 1, 2 * i + 2)).collect();
+    format!("SELECT {}", calls.join(","))
+}
+
+/// Appends a statement that gives settings values; a Sync has to follow.
+pub(super) fn put_settings(out: &mut Vec<u8>, own: &[u8], told: &[(&[u8], Option<&[u8]>)], local: bool) {
+    let values: Vec<_> = told.iter().flat_map(|(name, value)| [Some(*name), *value]).collect();
+    put_bound_statement(out, own, &set_config_sql(told.len(), local), &values);
+}
+
+impl Session {
+    /// The same, for a client with these startup values.
+    #[must_use]
+    pub fn with_wishes(mut self, wished: Rc<Wished>) -> Self {
+        self.wishes = Wishes::new(wished);
+        self
+    }
+
+    /// Whether the words of queries are looked at.
+    pub(super) const fn reads_texts(&self) -> bool {
+        !matches!(self.rules.session_state, SessionState::PgBouncer)
+    }
+
+    /// How the client's texts are to be read.
+    pub(super) fn reading(&self) -> Reading {
+        let value = |index| self.params.value(index);
+        Reading {
+            standard_strings: value(super::TrackedNames::STANDARD_STRINGS) != Some(b"off"),
+            ascii_safe: value(super::TrackedNames::CLIENT_ENCODING).is_none_or(is_ascii_safe),
+        }
+    }
+
+    /// Notes what a text that is about to run may do.
+    pub(super) fn note(&mut self, digest: &Digest) {
+        self.note_resets(digest);
+        if self.rules.mode == PoolMode::Session {
+            return; // the server stays, and what is left in the end is reset
+        }
+        let pinned = self.pinned_for();
+        let mut features = digest.features;
+        if features.intersects(Features::LOAD) {
+            self.pin(PinReasons::LIBRARY);
+        }
+        if features.intersects(Features::EXECUTE) && pinned.intersects(PinReasons::PREPARED) {
+            features |= Features::OPAQUE; // what a statement does was read when it was prepared, and it may do it again
+        }
+        if Survey::of(features, &digest.settings, true, pinned).is_empty() {
+            return;
+        }
+        let doubtful = self.tx != TxStatus::Idle;
+        let traces = self.traces.get_or_insert_default();
+        traces.features |= features;
+        traces.doubtful |= doubtful;
+        for name in &digest.settings {
+            if !traces.names.contains(name) {
+                traces.names.push(name.clone());
+            }
+        }
+        if traces.names.len() > MAX_SETTINGS {
+            traces.names.clear();
+            traces.features |= Features::UNJUDGED_SETTINGS;
+        }
+    }
+
+    /// Notes what a prepared statement may do that is about to run.
+    pub(super) fn note_statement(&mut self, statement: &Statement) {
+        if !self.reads_texts() {
+            return;
+        }
+        if statement.is_private() {
+            return self.note_unread();
+        }
+        let reading = self.reading();
+        if reading.standard_strings && reading.ascii_safe {
+            if let Some(digest) = statement.digest() {
+                self.note(digest);
+            }
+        } else if let Some(digest) = sql::digest(text_of(statement.rest()), reading) {
+            self.note(&digest);
+        }
+    }
+
+    /// Notes what the unnamed statement may do that is about to be parsed.
+    pub(super) fn note_unnamed(&mut self, rest: &[u8]) {
+        if self.reads_texts() {
+            let digest = sql::digest(text_of(rest), self.reading());
+            self.unnamed_leaves_traces = digest.is_some();
+            if let Some(digest) = digest {
+                self.note(&digest);
+            }
+        }
+    }
+
+    /// The unnamed statement is about to run, perhaps long after it was parsed.
+    pub(super) fn note_unnamed_again(&mut self) {
+        if self.unnamed_leaves_traces && self.reads_texts() {
+            let digest = self.unnamed.text().map(|rest| sql::digest(text_of(rest), self.reading()));
+            match digest {
+                Some(Some(digest)) => self.note(&digest),
+                Some(None) => self.unnamed_leaves_traces = false,
+                None => self.note_unread(),
+            }
+        }
+    }
+
+    /// A text that cannot be looked at as a whole.
+    pub(super) fn note_unread(&mut self) {
+        self.note(&Digest { features: Features::UNJUDGED, ..Digest::default() });
+    }
+
+    /// RESET goes back to the server's defaults; the client's are those of its startup packet.
+    fn note_resets(&mut self, digest: &Digest) {
+        let resets = Features::RESET | Features::RESET_ALL | Features::DISCARD_ALL;
+        if digest.statements != 1 || !digest.features.intersects(resets) {
+            return;
+        }
+        let Some(startup) = self.wishes.startup() else { return };
+        if digest.features.intersects(Features::RESET_ALL | Features::DISCARD_ALL) {
+            self.restore = Some(Restore::All);
+            return;
+        }
+        if !startup.is_empty() {
+            self.restore = Some(Restore::Named(digest.settings.clone()));
+        }
+    }
+
+    /// A statement failed: what was noted may not hold.
+    pub(super) fn note_error(&mut self) {
+        self.restore = None;
+        if let Some(traces) = &mut self.traces {
+            traces.doubtful = true;
+        }
+    }
+
+    /// Why only the linked server can serve this client, as far as session state goes.
+    pub fn pinned_for(&self) -> PinReasons {
+        self.pins.as_ref().map(|pins| pins.reasons).unwrap_or_default()
+    }
+
+    fn pin(&mut self, reasons: PinReasons) {
+        let pins = self.pins.get_or_insert_default();
+        pins.reasons = pins.reasons.with(reasons);
+    }
+
+    /// Whether a name belongs to a statement the client has made with PREPARE on its server.
+    pub(super) fn is_prepared_by_sql(&self, name: &[u8]) -> bool {
+        self.pins.as_ref().is_some_and(|pins| pins.prepared.iter().any(|known| **known == *name))
+    }
+
+    /// Whether the linked server is at rest and has to be asked before anything else becomes of it.
+    pub fn wants_survey(&self, unsent: usize, unread: usize) -> bool {
+        self.traces.is_some() && self.is_at_rest(unsent, unread)
+    }
+
+    /// Asks the server what has come of what was noted (own messages at rest, R51).
+    pub fn ask_survey(&mut self, turn: &mut Turn<'_>) {
+        let Some(traces) = &self.traces else { return };
+        let mut survey = Survey::of(traces.features, &traces.names, traces.doubtful, self.pinned_for());
+        survey.ask_for_unlisted(&self.wishes.settings());
+        if survey.is_empty() {
+            self.traces = None;
+            return;
+        }
+        let own = self.own_name();
+        let names: Vec<_> = survey.names.iter().map(|name| Some(&**name)).collect();
+        turn.to_server.own(|out| {
+            put_bound_statement(out, own, &survey.sql(), &names);
+            put_sync(out);
+        });
+        self.owe_own(1, Why::Ask);
+        self.answer = Answer::default();
+        self.gate = Gate::Preparing(Own::Survey(Box::new(survey)));
+        if let Some(facts) = turn.facts.as_deref_mut().filter(|_| own.is_empty()) {
+            facts.unnamed = None;
+        }
+    }
+
+    /// The name of a statement of our own for the time it runs: none, unless the client's unnamed one is only there.
+    pub(super) const fn own_name(&self) -> &'static [u8] {
+        if self.unnamed.is_pinned() { b"pooler_own" } else { b"" }
+    }
+
+    /// Notes bound statements of our own, and the Sync behind them.
+    fn owe_own(&mut self, statements: usize, why: Why) {
+        for _ in 0..statements {
+            self.owe_statement(&why);
+        }
+        self.inflight.owe(Kind::Sync, why);
+    }
+
+    /// Notes one bound statement of our own.
+    pub(super) fn owe_statement(&mut self, why: &Why) {
+        for kind in [Kind::Parse, Kind::Bind, Kind::Execute] {
+            self.inflight.owe(kind, why.clone());
+        }
+        if !self.own_name().is_empty() {
+            self.inflight.owe(Kind::Close, why.clone());
+        }
+    }
+
+    /// The answer has come.
+    pub(super) fn settle_survey(&mut self, survey: &Survey, turn: &mut Turn<'_>) {
+        self.traces = None;
+        let Ok(rows) = std::mem::take(&mut self.answer).into_rows() else {
+            return self.pin(PinReasons::UNKNOWN);
+        };
+        let findings = Findings::of(rows);
+        let Some(facts) = turn.facts.as_deref_mut() else { return };
+        let asked = survey.reasons.with(PinReasons::UNKNOWN);
+        let mut reasons = self.pinned_for().without(asked).with(findings.reasons);
+        if survey.settings != Asked::Nothing {
+            let stays = self.adopt_settings(survey, &findings, turn.names, facts);
+            reasons = reasons.without(PinReasons::SETTINGS).with(stays);
+        }
+        if self.rules.session_state == SessionState::Clean && !findings.reasons.is_empty() {
+            self.clean(&findings, turn);
+        }
+        let prepared = match self.pins.take() {
+            Some(pins) if !survey.reasons.intersects(PinReasons::PREPARED) => pins.prepared,
+            Some(_) | None => findings.prepared,
+        };
+        self.pins = (!reasons.is_empty()).then(|| Box::new(Pins { reasons, prepared }));
+    }
+
+    /// Ends what was found, by the policy: it was for one transaction.
+    fn clean(&mut self, findings: &Findings, turn: &mut Turn<'_>) {
+        let sql = findings.cleaning();
+        turn.to_server.own(|out| put_query_parts(out, &[&sql]));
+        self.inflight.owe(Kind::Query, Why::Own);
+        self.gate = Gate::Preparing(Own::Clean);
+    }
+
+    /// What was found in force is what is in force there, and by the policy also what the client wants, or a reason to
+    /// keep the server with it.
+    fn adopt_settings(
+        &mut self,
+        survey: &Survey,
+        findings: &Findings,
+        names: &super::TrackedNames,
+        facts: &mut ServerFacts,
+    ) -> PinReasons {
+        let is_reported = |name: &[u8]| names.index(name).is_some_and(|at| facts.params.value(at).is_some());
+        let mut found =
+            if survey.settings == Asked::Named { self.wishes.settings() } else { Settings::default() };
+        for (name, value) in findings.settings.iter().filter(|(name, _)| !is_reported(name)) {
+            let is_default = match &**name {
+                ROLE => **value == *b"none",
+                SESSION_AUTHORIZATION => *value == facts.login,
+                _ => false,
+            };
+            if is_default {
+                found.remove(name);
+            } else {
+                found.set(name, value);
+            }
+        }
+        facts.settings = found.clone();
+        let startup = self.wishes.startup().map(|startup| startup.settings.clone()).unwrap_or_default();
+        match self.rules.session_state {
+            SessionState::Track | SessionState::PgBouncer => {}
+            SessionState::Clean => return PinReasons::default(),
+            SessionState::Pin if found == startup => return PinReasons::default(),
+            SessionState::Pin => return PinReasons::SETTINGS,
+        }
+        if survey.settings == Asked::All {
+            for (name, value) in startup.iter() {
+                if found.get(name).is_none() {
+                    found.set(name, value);
+                }
+            }
+        }
+        self.wishes.set_settings(found);
+        PinReasons::default()
+    }
+
+    /// After a RESET: puts the client's own startup values in force again, before it hears that it is done. Whether
+    /// there are any.
+    pub(super) fn begin_restore(&mut self, turn: &mut Turn<'_>) -> bool {
+        let own = self.own_name();
+        let Some(restore) = self.restore.take() else { return false };
+        let Some(startup) = self.wishes.startup() else { return false };
+        let told = startup.chosen(turn.names, &restore);
+        if told.is_empty() {
+            return false;
+        }
+        turn.to_server.own(|out| {
+            put_settings(out, own, &told, false);
+            put_sync(out);
+        });
+        self.owe_own(1, Why::Own);
+        self.gate = Gate::Preparing(Own::Restore);
+        if let Some(facts) = turn.facts.as_deref_mut().filter(|_| own.is_empty()) {
+            facts.unnamed = None;
+        }
+        true
+    }
+
+    /// Puts in force what differs between the server and the client (own messages at rest, R51).
+    pub(super) fn put_in_force(&mut self, turn: &mut Turn<'_>) {
+        let Some(facts) = turn.facts.as_deref_mut() else { return };
+        let wanted = self.wishes.settings();
+        let params = self.params.differing(&facts.params);
+        let reported: Vec<_> =
+            params.map(|(index, value)| (turn.names.name(index).as_bytes(), Some(value))).collect();
+        let others = wanted.differing(&facts.settings);
+        if reported.is_empty() && others.is_empty() {
+            facts.params.share(&self.params); // the next look at them is one at a pointer
+            facts.settings.share(&wanted);
+            return;
+        }
+        // The encoding decides how the values of all others are read: it has a statement of its own.
+        let encodes = |(name, _): &&(&[u8], Option<&[u8]>)| {
+            *name == turn.names.name(super::TrackedNames::CLIENT_ENCODING).as_bytes()
+        };
+        let encoding = usize::from(reported.first().as_ref().is_some_and(encodes));
+        let (first, rest) = reported.split_at(encoding);
+        let rest: Vec<_> = rest.iter().copied().chain(others.iter().copied()).collect();
+        let statements = [first, rest.as_slice()].into_iter().filter(|told| !told.is_empty());
+        let own = self.own_name();
+        let mut count = 0;
+        turn.to_server.own(|out| {
+            for told in statements {
+                put_settings(out, own, told, false);
+                count += 1;
+            }
+            put_sync(out);
+        });
+        self.owe_own(count, Why::Own);
+        facts.unnamed = None;
+        self.gate = Gate::Preparing(Own::Link);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s34_values_are_bound_and_names_are_qualified() {
+        assert_eq!(
+            set_config_sql(2, false),
+            "SELECT pg_catalog.set_config($1,$2,false),pg_catalog.set_config($3,$4,false)"
+        );
+    }
+}

@@ -1,0 +1,58 @@
+//! The values of a client's startup packet, tried on a server: PostgreSQL judges them, and spells them.
+
+use super::conversation::{ServerFacts, Session};
+use super::outbox::Outbox;
+use super::owed::{Kind, Why};
+use super::params::TrackedNames;
+use super::survey::{Asked, Findings, Survey};
+use super::tracking::put_settings;
+use super::wishes::Startup;
+use crate::proto::{PgError, put_bound_statement, put_sync};
+
+impl Session {
+    /// Sends a server at rest the values, to be in force until its answer ends: nothing of them stays (R51).
+    pub fn try_values(
+        &mut self,
+        values: &[(String, Vec<u8>)],
+        facts: &mut ServerFacts,
+        to_server: &mut Outbox,
+    ) {
+        let told: Vec<_> =
+            values.iter().map(|(name, value)| (name.as_bytes(), Some(value.as_slice()))).collect();
+        let names = values.iter().map(|(name, _)| name.as_bytes().into()).collect();
+        let survey = Survey { settings: Asked::Named, names, ..Survey::default() };
+        let asked: Vec<_> = survey.names.iter().map(|name| Some(&**name)).collect();
+        to_server.own(|out| {
+            // The encoding, if there is one, decides how the others are read.
+            for told in told.split_inclusive(|(name, _)| name.eq_ignore_ascii_case(b"client_encoding")) {
+                put_settings(out, b"", told, true);
+                self.owe_statement(&Why::Try);
+            }
+            put_bound_statement(out, b"", &survey.sql(), &asked);
+            put_sync(out);
+        });
+        self.owe_statement(&Why::Ask);
+        self.inflight.owe(Kind::Sync, Why::Ask);
+        facts.unnamed = None;
+    }
+
+    /// What the server made of them, once it is drained.
+    ///
+    /// # Errors
+    /// PostgreSQL's own, if it refuses one of them; `None` if it did not answer as it should.
+    pub fn take_trial(
+        &mut self,
+        names: &TrackedNames,
+        facts: &ServerFacts,
+    ) -> Result<Startup, Option<PgError>> {
+        let findings = Findings::of(std::mem::take(&mut self.answer).into_rows()?);
+        let mut startup = Startup::default();
+        for (name, value) in findings.settings {
+            match names.index(&name).filter(|at| facts.params.value(*at).is_some()) {
+                Some(index) => startup.reported.push((index, value)),
+                None => startup.settings.set(&name, &value),
+            }
+        }
+        Ok(startup)
+    }
+}
