@@ -13,7 +13,8 @@ use pooler::config::{self, Config, Loaded};
 use pooler::control::{self, Origin, logging};
 use pooler::net::TlsContext;
 
-/// It gives memory back when a crowd of clients has left, which that of glibc does not, and is quicker in a storm.
+/// It gives memory back when a crowd of clients has left, which that of glibc does not. It must not ask for huge pages
+/// (`no_thp`): with them it takes 12 MB more from the start.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

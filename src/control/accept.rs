@@ -3,7 +3,7 @@
 //! Owns: one task per listener, where it runs, and what it does when accepting fails. Does not know: what a connection
 //! says; caps on logins are the workers'.
 //!
-//! A single worker accepts by itself: handing a connection from thread to thread costs more than accepting it does.
+//! A single worker accepts TCP connections by itself: then none is handed from thread to thread, with a wake-up.
 //! Among several the control plane accepts, so that a busy worker does not keep clients from the others.
 //!
 //! Invariants: the task ends only when told to, or when no worker is left (R113); it never waits for one client.

@@ -5,8 +5,8 @@
 //!
 //! Reading order: `endpoint` (who is at the other end), `socket` (TCP or Unix), `stream` (bytes, plain or TLS),
 //! `exactly`, `hang_up`, `tls_io` (how records come and go), `handshake` (how a stream becomes TLS), `tls_info` (what
-//! was agreed on), `connect`, `listener` and `accepting` (where streams come from), `tls_context` and `verify` (what is presented
-//! and what is believed), `rt`, `turnstile` and `clock`.
+//! was agreed on), `connect`, `listener` and `accepting` (where streams come from), `tls_context` and `verify` (what is
+//! presented and what is believed), `rt`, `turnstile` and `clock`.
 
 mod accepting;
 pub mod clock;

@@ -2,8 +2,8 @@
 //!
 //! Owns: when a task is polled. Does not know: what tasks do, and what the bytes on its sockets mean.
 //!
-//! One turn: poll the root and the tasks that are ready, ask the reactor once (waiting if nothing is ready), read the clock once,
-//! fire timers. Nothing on that way takes a lock or an atomic, except a waker's reference count.
+//! One turn: poll the root and the tasks that are ready, ask the reactor once (waiting if nothing is ready), read the
+//! clock once, fire timers. Nothing on that way takes a lock or an atomic, except a waker's reference count.
 //!
 //! Invariants:
 //! - a task that was woken is polled: at once in the next turn if it was woken before or outside its poll, and
