@@ -1,12 +1,13 @@
 //! Statement texts of one pool, each once.
 //!
-//! A statement is shared by text and parameter types within one pool, that is one database and one role. Search
-//! path and row security in force are compared by PostgreSQL itself, which plans again when they differ (S32).
+//! A statement is shared by text and parameter types within one pool, that is one database and one role, by clients
+//! that agree on what its literals mean: PostgreSQL reads `date '1/2/2020'` when it parses. Search path and row security
+//! in force are compared by PostgreSQL itself, which plans again when they differ (S32).
 
 use std::borrow::Borrow;
 use std::cell::OnceCell;
-use std::collections::HashSet;
-use std::hash::{Hash, Hasher};
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::rc::Rc;
 
 use super::sql::{self, Digest};
@@ -18,6 +19,8 @@ pub struct Statement {
     id: u64,
     server_name: Box<[u8]>,
     rest: Box<[u8]>,
+    /// What decided the meaning of its literals when it was first parsed.
+    literals: u64,
     /// What it may do to a session, read as most clients write.
     digest: OnceCell<Option<Box<Digest>>>,
 }
@@ -26,6 +29,11 @@ impl Statement {
     /// Its number in the pool.
     pub const fn id(&self) -> u64 {
         self.id
+    }
+
+    /// See [`Catalog::literals_of`].
+    pub(super) const fn literals(&self) -> u64 {
+        self.literals
     }
 
     /// The pooler's name for it on servers.
@@ -54,6 +62,7 @@ pub(super) fn text_of(rest: &[u8]) -> &[u8] {
     rest.split(|&b| b == 0).next().unwrap_or_default()
 }
 
+/// Found by its text.
 struct ByText(Rc<Statement>);
 
 impl Borrow<[u8]> for ByText {
@@ -79,7 +88,9 @@ impl Eq for ByText {}
 /// All statements of one pool, each text once.
 #[derive(Default)]
 pub struct Catalog {
-    statements: HashSet<ByText>,
+    /// By what decided their literals.
+    statements: HashMap<u64, HashSet<ByText>>,
+    literals: RandomState,
     last_id: u64,
     sweep_at: usize,
     /// Bytes of text that have come since the last sweep.
@@ -87,16 +98,24 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// The statement of this text, made if new.
-    pub fn intern(&mut self, rest: &[u8]) -> Rc<Statement> {
-        if let Some(known) = self.statements.get(rest) {
+    /// Stands for all values that decide what literals in a text mean when it is parsed.
+    pub(super) fn literals_of<'a>(&self, values: impl Iterator<Item = Option<&'a [u8]>>) -> u64 {
+        let mut hasher = self.literals.build_hasher();
+        values.for_each(|value| value.hash(&mut hasher));
+        hasher.finish()
+    }
+
+    /// The statement of this text with literals of this meaning, made if new.
+    pub fn intern(&mut self, rest: &[u8], literals: u64) -> Rc<Statement> {
+        if let Some(known) = self.statements.get(&literals).and_then(|texts| texts.get(rest)) {
             return Rc::clone(&known.0);
         }
         self.sweep(rest.len());
         let id = self.next_id();
         let server_name = format!("pooler_{id}").into_bytes().into();
-        let statement = Rc::new(Statement { id, server_name, rest: rest.into(), digest: OnceCell::new() });
-        self.statements.insert(ByText(Rc::clone(&statement)));
+        let statement =
+            Rc::new(Statement { id, server_name, rest: rest.into(), literals, digest: OnceCell::new() });
+        self.statements.entry(literals).or_default().insert(ByText(Rc::clone(&statement)));
         statement
     }
 
@@ -107,6 +126,7 @@ impl Catalog {
             id,
             server_name: format!("pooler_{id}").into_bytes().into(),
             rest: Box::default(),
+            literals: 0,
             digest: OnceCell::new(),
         })
     }
@@ -124,16 +144,19 @@ impl Catalog {
         /// What texts nobody uses any more may take; to look through all of them costs little beside reading so much.
         const MAX_UNSWEPT: usize = 8 * 1024 * 1024;
         self.unswept += coming;
-        if self.statements.len() >= self.sweep_at.max(SMALLEST_SWEEP) || self.unswept > MAX_UNSWEPT {
-            self.statements.retain(|s| Rc::strong_count(&s.0) > 1);
-            self.sweep_at = self.statements.len() * 2;
+        if self.len() >= self.sweep_at.max(SMALLEST_SWEEP) || self.unswept > MAX_UNSWEPT {
+            self.statements.retain(|_, texts| {
+                texts.retain(|s| Rc::strong_count(&s.0) > 1);
+                !texts.is_empty()
+            });
+            self.sweep_at = self.len() * 2;
             self.unswept = coming;
         }
     }
 
     /// Statements known.
     pub fn len(&self) -> usize {
-        self.statements.len()
+        self.statements.values().map(HashSet::len).sum()
     }
 
     /// Whether none is known.
@@ -144,7 +167,7 @@ impl Catalog {
 
 impl std::fmt::Debug for Catalog {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Catalog").field("statements", &self.statements.len()).finish_non_exhaustive()
+        f.debug_struct("Catalog").field("statements", &self.len()).finish_non_exhaustive()
     }
 }
 
@@ -156,11 +179,11 @@ mod tests {
     fn the_catalog_forgets_what_nobody_uses() {
         let mut catalog = Catalog::default();
         for i in 0..100_000u32 {
-            drop(catalog.intern(&i.to_be_bytes()));
+            drop(catalog.intern(&i.to_be_bytes(), 0));
         }
         assert!(catalog.len() <= 512, "{}", catalog.len());
         for i in 0..200u8 {
-            drop(catalog.intern(&vec![i; 256 * 1024]));
+            drop(catalog.intern(&vec![i; 256 * 1024], 0));
         }
         assert!(catalog.len() <= 32, "large ones are forgotten sooner: {}", catalog.len());
     }

@@ -138,7 +138,8 @@ impl Session {
     }
 
     fn plain_reply(&mut self, turn: &mut Turn<'_>, tag: u8, body: &[u8]) -> Result<bool, SessionError> {
-        let refused = |owed: &Owed| matches!(owed.why, Why::Refuse(_) | Why::RefuseQuery(_));
+        let refused =
+            |owed: &Owed| matches!(owed.why, Why::Refuse(_) | Why::RefuseQuery(_) | Why::RefuseTaken(_));
         if tag != b'Z' && self.inflight.head().is_some_and(refused) {
             return Err(Misfit(tag).into());
         }
@@ -213,6 +214,10 @@ impl Session {
                 turn.to_client.own(|out| ours.put(out));
                 Ok(false)
             }
+            Why::RefuseTaken(ours) if error.code == SqlState::DUPLICATE_PSTATEMENT => {
+                turn.to_client.own(|out| ours.put(out));
+                Ok(false)
+            }
             Why::PrepareApart => Ok(false),
             Why::Evict(_) => Err(Misfit(b'E').into()),
             Why::Client
@@ -224,9 +229,11 @@ impl Session {
             | Why::UnnamedClose
             | Why::PrivateClose(_)
             | Why::LocalParse
+            | Why::ParseAgain
             | Why::LocalClose
             | Why::Prepare
-            | Why::PrepareUnnamed => {
+            | Why::PrepareUnnamed
+            | Why::RefuseTaken(_) => {
                 let complete = PgError::is_complete(body);
                 if !complete {
                     // Clients look for a code and a text: it goes on with generic ones (S12).

@@ -200,7 +200,7 @@ mod tests {
     #[test]
     fn r52_a_name_exists_when_the_server_has_answered_and_not_before() {
         let mut catalog = Catalog::default();
-        let statement = catalog.intern(b"select 1\0\0\0");
+        let statement = catalog.intern(b"select 1\0\0\0", 0);
         let mut names = ClientStatements::default();
         names.send(b"s1", Some(Rc::clone(&statement)), 1);
         assert!(matches!(names.find(b"s1", 1), Lookup::Found(_)), "later in the same segment");
@@ -216,7 +216,7 @@ mod tests {
     fn names_are_cut_where_postgresql_cuts_them() {
         let mut catalog = Catalog::default();
         let mut names = ClientStatements::default();
-        names.send(&[b'a'; 70], Some(catalog.intern(b"x\0\0\0")), 1);
+        names.send(&[b'a'; 70], Some(catalog.intern(b"x\0\0\0", 0)), 1);
         names.confirm();
         assert!(matches!(names.find(&[b'a'; 63], 2), Lookup::Found(_)));
         assert!(matches!(names.find(&[b'a'; 62], 2), Lookup::Missing));

@@ -30,8 +30,14 @@ impl Session {
                 facts.statements.confirm_close(id);
                 self.names.confirm();
             }
-            Why::LocalParse | Why::LocalClose => self.names.confirm(),
-            Why::Client | Why::Named(_) | Why::Own | Why::Try | Why::Ask | Why::Refuse(_) => {}
+            Why::LocalParse | Why::LocalClose | Why::ParseAgain => self.names.confirm(),
+            Why::Client
+            | Why::Named(_)
+            | Why::Own
+            | Why::Try
+            | Why::Ask
+            | Why::Refuse(_)
+            | Why::RefuseTaken(_) => {}
         }
     }
 
@@ -50,6 +56,7 @@ impl Session {
             | Why::UnnamedClose
             | Why::PrivateClose(_)
             | Why::LocalParse
+            | Why::ParseAgain
             | Why::LocalClose
             | Why::Client
             | Why::Named(_)
@@ -58,6 +65,7 @@ impl Session {
             | Why::Try
             | Why::Ask
             | Why::RefuseQuery(_)
+            | Why::RefuseTaken(_)
             | Why::Refuse(_) => self.skipped(owed, facts),
         }
     }
@@ -75,7 +83,7 @@ impl Session {
                 facts.statements.revoke_close(id);
                 self.names.revoke();
             }
-            Why::LocalParse | Why::LocalClose => self.names.revoke(),
+            Why::LocalParse | Why::LocalClose | Why::ParseAgain => self.names.revoke(),
             Why::UnnamedParse
             | Why::PrepareUnnamed
             | Why::UnnamedClose
@@ -88,7 +96,13 @@ impl Session {
                 facts.statements.revoke_close(id);
                 self.names.revoke();
             }
-            Why::Client | Why::Named(_) | Why::Own | Why::Try | Why::Ask | Why::Refuse(_) => {}
+            Why::Client
+            | Why::Named(_)
+            | Why::Own
+            | Why::Try
+            | Why::Ask
+            | Why::Refuse(_)
+            | Why::RefuseTaken(_) => {}
         }
     }
 }

@@ -226,7 +226,7 @@ mod tests {
     fn r53_the_least_recently_used_goes_and_a_skipped_close_brings_it_back() {
         let mut catalog = Catalog::default();
         let mut server = ServerStatements::default();
-        let all: Vec<_> = (0..3u8).map(|i| catalog.intern(&[b'q', i + 1, 0, 0, 0])).collect();
+        let all: Vec<_> = (0..3u8).map(|i| catalog.intern(&[b'q', i + 1, 0, 0, 0], 0)).collect();
         for statement in &all {
             server.send_parse(Rc::clone(statement), 1);
             server.confirm_parse();

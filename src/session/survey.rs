@@ -4,7 +4,7 @@
 //! rollbacks, savepoints and functions, PostgreSQL itself tells (C3).
 
 use super::answer::Row;
-use super::settings::{Pair, ROLE, SESSION_AUTHORIZATION};
+use super::settings::{Pair, ROLE, SESSION_AUTHORIZATION, Settings};
 use super::sql::Features;
 
 /// Why a client keeps its server: what it has there, and only there.
@@ -125,6 +125,18 @@ impl Survey {
             asked.extend([ROLE.into(), SESSION_AUTHORIZATION.into()]);
         }
         Self { settings, names: asked, reasons: reasons_to_ask(features, pinned) }
+    }
+
+    /// Where all settings are asked for: also for those in force that PostgreSQL lists nowhere.
+    pub(super) fn ask_also_for(&mut self, settings: &Settings) {
+        if self.settings == Asked::All {
+            let unlisted = settings.iter().map(|(name, _)| name).filter(|name| name.contains(&b'.'));
+            for name in unlisted {
+                if !self.names.iter().any(|known| **known == *name) {
+                    self.names.push(name.into());
+                }
+            }
+        }
     }
 
     /// Whether there is nothing to ask.

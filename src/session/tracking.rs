@@ -11,16 +11,17 @@ use super::conversation::{Gate, Own, ServerFacts, Session, Turn};
 use super::owed::{Kind, Why};
 use super::settings::{MAX_SETTINGS, ROLE, SESSION_AUTHORIZATION, Settings};
 use super::sql::{self, Digest, Features, Reading};
+use super::statements::Lookup;
 use super::survey::{Asked, Findings, PinReasons, Survey};
-use super::wishes::{Restore, Wished, Wishes};
+use super::wishes::{Wished, Wishes};
 use crate::config::{PoolMode, SessionState};
 use crate::proto::{TxStatus, put_bound_statement, put_query_parts, put_sync};
 
 /// What a conversation has done to its session since its server was asked last.
 #[derive(Debug, Default)]
 pub(super) struct Traces {
-    features: Features,
-    names: Vec<Box<[u8]>>,
+    pub(super) features: Features,
+    pub(super) names: Vec<Box<[u8]>>,
     /// In a block, or beside an error: whether it holds is certain only in the end.
     doubtful: bool,
 }
@@ -34,6 +35,9 @@ fn is_ascii_safe(encoding: &[u8]) -> bool {
     const UNSAFE: [&[u8]; 7] = [b"SJIS", b"BIG5", b"GBK", b"UHC", b"GB18030", b"JOHAB", b"SHIFT_JIS_2004"];
     !UNSAFE.iter().any(|name| encoding.eq_ignore_ascii_case(name))
 }
+
+/// How our own names of statements begin.
+const OUR_NAMES: &[u8] = b"pooler_";
 
 /// What keeps a client on its server.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -157,22 +161,6 @@ impl Session {
         self.note(&Digest { features: Features::UNJUDGED, ..Digest::default() });
     }
 
-    /// RESET goes back to the server's defaults; the client's are those of its startup packet.
-    fn note_resets(&mut self, digest: &Digest) {
-        let resets = Features::RESET | Features::RESET_ALL | Features::DISCARD_ALL;
-        if digest.statements != 1 || !digest.features.intersects(resets) {
-            return;
-        }
-        let Some(startup) = self.wishes.startup() else { return };
-        if digest.features.intersects(Features::RESET_ALL | Features::DISCARD_ALL) {
-            self.restore = Some(Restore::All);
-            return;
-        }
-        if !startup.is_empty() {
-            self.restore = Some(Restore::Named(digest.settings.clone()));
-        }
-    }
-
     /// A statement failed: what was noted may not hold.
     pub(super) fn note_error(&mut self) {
         self.restore = None;
@@ -196,6 +184,15 @@ impl Session {
         self.pins.as_ref().is_some_and(|pins| pins.prepared.iter().any(|known| **known == *name))
     }
 
+    /// Whether it may: the server has not been asked yet, and would know. Names of ours are nobody's to use.
+    pub(super) fn may_be_prepared_by_sql(&self, name: &[u8]) -> bool {
+        const MAKES: Features = Features::PREPARE.with(Features::OPAQUE).with(Features::UNJUDGED);
+        let unknown = || matches!(self.names.find(name, self.segment), Lookup::Missing);
+        let just_made = || self.traces.as_ref().is_some_and(|traces| traces.features.intersects(MAKES));
+        self.is_prepared_by_sql(name)
+            || just_made() && unknown() && !name.is_empty() && !name.starts_with(OUR_NAMES)
+    }
+
     /// Whether the linked server is at rest and has to be asked before anything else becomes of it.
     pub fn wants_survey(&self, unsent: usize, unread: usize) -> bool {
         self.traces.is_some() && self.is_at_rest(unsent, unread)
@@ -204,7 +201,11 @@ impl Session {
     /// Asks the server what has come of what was noted (own messages at rest, R51).
     pub fn ask_survey(&mut self, turn: &mut Turn<'_>) {
         let Some(traces) = &self.traces else { return };
-        let survey = Survey::of(traces.features, &traces.names, traces.doubtful, self.pinned_for());
+        let mut survey = Survey::of(traces.features, &traces.names, traces.doubtful, self.pinned_for());
+        survey.ask_also_for(&self.wishes.settings());
+        if let Some(facts) = turn.facts.as_deref() {
+            survey.ask_also_for(&facts.settings);
+        }
         if survey.is_empty() {
             self.traces = None;
             return;

@@ -48,6 +48,8 @@ impl Startup {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Restore {
     All,
+    /// All but those that the same text sets.
+    Except(Vec<Box<[u8]>>),
     Named(Vec<Box<[u8]>>),
 }
 
@@ -55,6 +57,7 @@ impl Restore {
     pub(super) fn has(&self, name: &[u8]) -> bool {
         match self {
             Self::All => true,
+            Self::Except(names) => !names.iter().any(|known| known.eq_ignore_ascii_case(name)),
             Self::Named(names) => names.iter().any(|known| known.eq_ignore_ascii_case(name)),
         }
     }
