@@ -13,6 +13,7 @@ mod hostile;
 mod login;
 mod prepared;
 mod protocol;
+mod session;
 mod startup;
 
 use std::sync::{Mutex, OnceLock};
@@ -80,7 +81,12 @@ const LAST_WORD_ALLOWED: &[&str] = &[
 ];
 
 /// Scripts in which a client keeps a server for what it has there; the others share the second one.
-const KEEPS_A_SERVER: &[&str] = &["t17_sql_prepare_belongs_to_the_client_that_said_it"];
+const KEEPS_A_SERVER: &[&str] = &[
+    "t17_sql_prepare_belongs_to_the_client_that_said_it",
+    "t33_an_advisory_lock_is_held_until_its_client_leaves",
+    "t34_a_temporary_table_is_its_clients",
+    "t35_a_cursor_with_hold_is_its_clients",
+];
 
 /// Plays one script three times and compares. One script at a time: a pool of one serves one story.
 fn compare(name: &str, script: &dyn Fn(&mut Stage<'_>)) {
