@@ -210,6 +210,10 @@ impl Session {
                 self.answer.error = Some(error);
                 Ok(false)
             }
+            Why::RefuseQuery(_) if error.code == SqlState::IN_FAILED_TRANSACTION => {
+                turn.to_client.own(|out| error.put(out));
+                Ok(false)
+            }
             Why::Refuse(ours) | Why::RefuseQuery(ours) => {
                 turn.to_client.own(|out| ours.put(out));
                 Ok(false)
@@ -304,7 +308,12 @@ impl Session {
                 }
             }
             Own::Survey(survey) => self.settle_survey(survey, turn),
-            Own::Clean => self.pins = None,
+            Own::Clean => {
+                self.pins = None;
+                if let Some(facts) = turn.facts.as_deref_mut() {
+                    facts.settings = self.wishes.settings();
+                }
+            }
             Own::Restore => {}
         }
     }

@@ -9,7 +9,7 @@ use super::answer::Answer;
 use super::catalog::{Statement, text_of};
 use super::conversation::{Gate, Own, ServerFacts, Session, Turn};
 use super::owed::{Kind, Why};
-use super::settings::{MAX_SETTINGS, ROLE, SESSION_AUTHORIZATION, Settings};
+use super::settings::{MAX_SETTINGS, NOT_OF_SESSION, ROLE, SESSION_AUTHORIZATION, Settings};
 use super::sql::{self, Digest, Features, Reading};
 use super::statements::Lookup;
 use super::survey::{Asked, Findings, PinReasons, Survey};
@@ -261,7 +261,7 @@ impl Session {
             let stays = self.adopt_settings(survey, &findings, turn.names, facts);
             reasons = reasons.without(PinReasons::SETTINGS).with(stays);
         }
-        if self.rules.session_state == SessionState::Clean && !findings.reasons.is_empty() {
+        if self.rules.session_state == SessionState::Clean {
             self.clean(&findings, turn);
         }
         let prepared = match self.pins.take() {
@@ -273,6 +273,10 @@ impl Session {
 
     /// Ends what was found, by the policy: it was for one transaction.
     fn clean(&mut self, findings: &Findings, turn: &mut Turn<'_>) {
+        self.put_in_force(turn);
+        if findings.reasons.is_empty() {
+            return;
+        }
         let sql = findings.cleaning();
         turn.to_server.own(|out| put_query_parts(out, &[&sql]));
         self.inflight.owe(Kind::Query, Why::Own);
@@ -290,8 +294,9 @@ impl Session {
     ) -> PinReasons {
         let is_reported = |name: &[u8]| names.index(name).is_some_and(|at| facts.params.value(at).is_some());
         let mut found =
-            if survey.settings == Asked::Named { self.wishes.settings() } else { Settings::default() };
-        for (name, value) in findings.settings.iter().filter(|(name, _)| !is_reported(name)) {
+            if survey.settings == Asked::Named { facts.settings.clone() } else { Settings::default() };
+        let follows = |name: &[u8]| !is_reported(name) && !NOT_OF_SESSION.contains(&name);
+        for (name, value) in findings.settings.iter().filter(|(name, _)| follows(name)) {
             let is_default = match &**name {
                 ROLE => **value == *b"none",
                 SESSION_AUTHORIZATION => *value == facts.login,
