@@ -180,6 +180,20 @@ scripts! {
             s.ask(actor, &[msg::close(b'S', "p"), msg::sync()].concat());
         }
     };
+    what_is_a_transactions_is_not_put_in_force_elsewhere => |s: &mut Stage<'_>| {
+        for set in [
+            "set transaction isolation level serializable",
+            "set session characteristics as transaction isolation level repeatable read",
+            "set transaction_isolation = 'serializable'",
+            "set transaction_read_only = on",
+            "set seed = 0.5",
+            "set time zone local",
+        ] {
+            s.query("A", set);
+            s.query("B", "show transaction_isolation");
+            s.query("A", "show transaction_isolation");
+        }
+    };
     a_custom_setting_survives_what_asks_for_all_settings => |s: &mut Stage<'_>| {
         s.query("A", "set my.own = 'x'");
         s.query("A", "selekt 1");

@@ -72,13 +72,20 @@ fn step(rng: &mut StdRng, who: usize, pins: bool) -> Step {
         9..55 => Step::Say(who, vec![Say::Query(query(rng, pins))]),
         55..60 => {
             let count = rng.random_range(2..4);
-            let texts: Vec<_> = (0..count).map(|_| statement(rng, pins)).collect();
+            let mut texts: Vec<_> = (0..count).map(|_| statement(rng, pins)).collect();
+            texts.retain(|text| !resets(text));
             Step::Say(who, vec![Say::Query(texts.join("; "))])
         }
         60..64 => Step::Say(who, copy(rng)),
         64..70 => Step::Flushed(who, flushed(rng, pins)),
         _ => Step::Say(who, pipeline(rng, pins)),
     }
+}
+
+/// See [`super::exceptions::NOT_DRAWN`].
+fn resets(text: &str) -> bool {
+    ["reset", "default", "local"].iter().any(|word| text.contains(word)) && !text.contains("unlisten")
+        || text.contains("discard all")
 }
 
 fn copy(rng: &mut StdRng) -> Vec<Say> {

@@ -36,7 +36,7 @@ pub const NOT_DRAWN: &[(&str, &str)] = &[
         "PostgreSQL reads it at Parse; another server, or one that has the statement, has read it at another time",
     ),
     (
-        "RESET beside COMMIT or ROLLBACK in one text",
+        "RESET before another statement of one text",
         "what a startup packet set is put in force again behind the text",
     ),
 ];

@@ -67,6 +67,17 @@ fn settings() -> Vec<Script> {
                 query(0, "show timezone"),
             ],
         ),
+        // What is a transaction's must not be put in force between transactions.
+        script(
+            2,
+            vec![
+                query(1, "set session characteristics as transaction isolation level repeatable read"),
+                query(1, "set transaction isolation level serializable"),
+                query(1, "set time zone local"),
+                query(2, "select 1"),
+                query(1, "select name from v"),
+            ],
+        ),
         // A literal that two clients read in different ways.
         script(
             1,
@@ -113,6 +124,15 @@ fn names() -> Vec<Script> {
                 Say(0, vec![parse("p1", "select 7"), Sync]),
                 Say(0, vec![parse("p1", "selekt 7"), Sync]),
                 Say(0, vec![parse("p1", "select 8"), Sync]),
+            ],
+        ),
+        script(
+            2,
+            vec![
+                Say(0, vec![parse("p1", "select 7"), Sync]),
+                query(0, "begin"),
+                Say(0, vec![Execute("", 1), Sync]),
+                query(0, "prepare p1 as select 'by sql'"),
             ],
         ),
         // Names made with PREPARE a moment ago.
