@@ -1,8 +1,9 @@
 //! Statement texts of one pool, each once.
 //!
 //! A statement is shared by text and parameter types within one pool, that is one database and one role, by clients
-//! that agree on what its literals mean: PostgreSQL reads `date '1/2/2020'` when it parses. Search path and row security
-//! in force are compared by PostgreSQL itself, which plans again when they differ (S32).
+//! that agree on what its names and literals mean: PostgreSQL reads `date '1/2/2020'` when it parses, and a search path
+//! may lead to columns of another type. Row security in force is compared by PostgreSQL itself, which plans again when it
+//! differs (S32).
 
 use std::borrow::Borrow;
 use std::cell::OnceCell;

@@ -32,9 +32,15 @@ const BESIDE_RESETS: Features = Features::UNJUDGED_SETTINGS
     .with(Features::EXECUTE)
     .with(Features::TRANSACTION);
 
-/// Settings beyond the followed ones that decide what a text means when it is parsed.
-const READING: [&[u8]; 5] =
-    [b"array_nulls", b"backslash_quote", b"lc_monetary", b"transform_null_equals", b"xmloption"];
+/// Settings beyond the followed ones that decide what names and literals in a text mean when it is parsed.
+const READING: [&[u8]; 6] = [
+    b"search_path",
+    b"array_nulls",
+    b"backslash_quote",
+    b"lc_monetary",
+    b"transform_null_equals",
+    b"xmloption",
+];
 
 impl Session {
     /// Stands for what decides the meaning of literals in this client's texts.

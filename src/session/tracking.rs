@@ -189,8 +189,8 @@ impl Session {
         const MAKES: Features = Features::PREPARE.with(Features::OPAQUE).with(Features::UNJUDGED);
         let unknown = || matches!(self.names.find(name, self.segment), Lookup::Missing);
         let just_made = || self.traces.as_ref().is_some_and(|traces| traces.features.intersects(MAKES));
-        self.is_prepared_by_sql(name)
-            || just_made() && unknown() && !name.is_empty() && !name.starts_with(OUR_NAMES)
+        let may_be = just_made() && !name.is_empty() && !name.starts_with(OUR_NAMES);
+        (may_be || self.is_prepared_by_sql(name)) && unknown()
     }
 
     /// Whether the linked server is at rest and has to be asked before anything else becomes of it.
