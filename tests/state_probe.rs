@@ -107,9 +107,8 @@ impl Case {
     /// Whether the first client may keep its server: then the second needs another one.
     fn keeps_server(self) -> bool {
         let pins = match (self.mode, self.state) {
-            ("session", _) => true,
+            ("session", _) | (_, "pin") => true,
             (_, "track") => self.everything,
-            (_, "pin") => true,
             _ => false,
         };
         self.way.stays() && pins
@@ -157,7 +156,11 @@ fn dirty(target: &Target, case: Case) -> Option<Raw> {
             let _ = raw.until(b'G');
             raw.send(&msg::copy_data("1\n2"));
         }
-        _ => {}
+        Way::Idle
+        | Way::Terminate
+        | Way::TerminateInTransaction
+        | Way::FinInTransaction
+        | Way::ResetInTransaction => {}
     }
     match case.way {
         Way::Idle | Way::AfterCommit | Way::AfterRollback | Way::AfterError => return Some(raw),

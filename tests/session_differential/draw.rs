@@ -124,6 +124,18 @@ fn pipeline(rng: &mut StdRng, pins: bool) -> Vec<Say> {
     says
 }
 
+/// A portal that is suspended and goes on in the next segment: see [`super::exceptions::NOT_DRAWN`].
+fn resumed(name: &'static str, value: Option<&'static str>, rows: u32) -> Vec<Say> {
+    vec![
+        Say::ClosePortal("r1"),
+        Say::Bind("r1", name, value),
+        Say::Execute("r1", 1),
+        Say::Sync,
+        Say::Execute("r1", rows),
+        Say::ClosePortal("r1"),
+    ]
+}
+
 fn piece(rng: &mut StdRng, pins: bool) -> Vec<Say> {
     let (sql, value) = parsed(rng, pins);
     let name = name(rng);
@@ -140,7 +152,7 @@ fn piece(rng: &mut StdRng, pins: bool) -> Vec<Say> {
         9..16 => run(name, &sql, value, rows),
         16 => vec![Say::DescribeStatement(name)],
         17 => vec![Say::DescribePortal(portal)],
-        18 => vec![Say::Execute(portal, rows)],
+        18 => resumed(name, value, rows),
         19 | 20 => vec![Say::CloseStatement(name)],
         21 => vec![Say::ClosePortal(portal)],
         22 => vec![Say::Flush],

@@ -20,6 +20,10 @@ pub const EXCEPTIONS: &[Exception] = &[Exception {
 /// What scripts do not do, because it reads otherwise through the pooler for good reasons.
 pub const NOT_DRAWN: &[(&str, &str)] = &[
     (
+        "Execute of a portal of a transaction that has failed since",
+        "PostgreSQL 15.18 itself ends with a segmentation fault, and all its sessions with it",
+    ),
+    (
         "EXECUTE, DEALLOCATE or PREPARE of a name that a Parse has given, in a text of several statements or in a Parse",
         "names in a text are the server's own; they are exchanged only where a Query is this one statement",
     ),
@@ -34,6 +38,10 @@ pub const NOT_DRAWN: &[(&str, &str)] = &[
     (
         "a Parse with a literal whose meaning changes before it is executed: 'now', or a date and a change of DateStyle",
         "PostgreSQL reads it at Parse; another server, or one that has the statement, has read it at another time",
+    ),
+    (
+        "a Parse of a text that the server has, after something that the text names has gone",
+        "such a Parse is answered without the server; the error comes with the Bind",
     ),
     (
         "RESET before another statement of one text",

@@ -46,6 +46,17 @@ fn cluster() -> &'static Cluster {
     })
 }
 
+/// Tells which seed was played when something else went wrong.
+struct Told(u64);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("while playing seed {}:\n{}", self.0, shown(&draw::script(self.0).steps));
+        }
+    }
+}
+
 /// One lane: a database and poolers of each size in front of it.
 struct Lane {
     direct: Target,
@@ -156,6 +167,7 @@ impl Lane {
 
     /// Plays the script of a seed; what to tell if it fails.
     fn check(&mut self, seed: u64) -> Option<String> {
+        let _told = Told(seed);
         let script = draw::script(seed);
         let first = self.difference(&script);
         self.played.push(seed);
@@ -206,11 +218,22 @@ fn play_all(next: &(dyn Fn() -> Option<u64> + Sync)) -> u64 {
             }
         };
         let lanes: Vec<_> = (0..LANES).map(|number| scope.spawn(lane(number))).collect();
-        failures.extend(lanes.into_iter().flat_map(|lane| lane.join().unwrap()));
+        let told = lanes.into_iter().flat_map(|lane| {
+            lane.join()
+                .unwrap_or_else(|_| panic!("a lane ended; PostgreSQL says:\n{}", tail(&cluster().log())))
+        });
+        failures.extend(told);
     });
     let seeds: Vec<_> = failures.iter().filter_map(|text| text.split(&[' ', ','][..]).nth(1)).collect();
     assert!(failures.is_empty(), "{} scripts differ from PostgreSQL: {}", failures.len(), seeds.join(" "));
     played.into_inner()
+}
+
+/// The last lines of a log.
+fn tail(log: &str) -> String {
+    const LINES: usize = 30;
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(LINES)..].join("\n")
 }
 
 #[test]

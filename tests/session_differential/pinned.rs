@@ -137,6 +137,23 @@ fn names() -> Vec<Script> {
         ),
         // Names made with PREPARE a moment ago.
         script(
+            2,
+            vec![
+                query(0, "prepare p1 as select 'by sql'"),
+                Say(
+                    0,
+                    vec![
+                        parse("", "deallocate all"),
+                        Bind("", "", None),
+                        Execute("", 0),
+                        parse("p1", "set extra_float_digits = 3"),
+                        Bind("", "p1", None),
+                        Sync,
+                    ],
+                ),
+            ],
+        ),
+        script(
             3,
             vec![
                 query(3, "begin"),
