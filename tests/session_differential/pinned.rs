@@ -22,7 +22,7 @@ fn script(pool: usize, mut steps: Vec<Step>) -> Script {
 
 /// All of them.
 pub fn scripts() -> Vec<Script> {
-    [settings(), names()].concat()
+    [settings(), names(), names_by_sql()].concat()
 }
 
 fn settings() -> Vec<Script> {
@@ -135,7 +135,12 @@ fn names() -> Vec<Script> {
                 query(0, "prepare p1 as select 'by sql'"),
             ],
         ),
-        // Names made with PREPARE a moment ago.
+    ]
+}
+
+/// Names made with PREPARE a moment ago.
+fn names_by_sql() -> Vec<Script> {
+    vec![
         script(
             2,
             vec![
