@@ -138,8 +138,7 @@ impl Session {
     }
 
     fn plain_reply(&mut self, turn: &mut Turn<'_>, tag: u8, body: &[u8]) -> Result<bool, SessionError> {
-        let refused =
-            |owed: &Owed| matches!(owed.why, Why::Refuse(_) | Why::RefuseQuery(_) | Why::RefuseTaken(_));
+        let refused = |owed: &Owed| matches!(owed.why, Why::Refuse(_) | Why::RefuseQuery(_));
         if tag != b'Z' && self.inflight.head().is_some_and(refused) {
             return Err(Misfit(tag).into());
         }

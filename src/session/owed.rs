@@ -85,6 +85,7 @@ impl Why {
             | Self::NamedParse
             | Self::UnnamedParse
             | Self::ParseAgain
+            | Self::RefuseTaken(_)
             | Self::UnnamedClose
             | Self::PrivateClose(_) => true,
             Self::LocalParse
@@ -97,7 +98,6 @@ impl Why {
             | Self::Try
             | Self::Ask
             | Self::RefuseQuery(_)
-            | Self::RefuseTaken(_)
             | Self::Refuse(_) => false,
         }
     }

@@ -30,14 +30,8 @@ impl Session {
                 facts.statements.confirm_close(id);
                 self.names.confirm();
             }
-            Why::LocalParse | Why::LocalClose | Why::ParseAgain => self.names.confirm(),
-            Why::Client
-            | Why::Named(_)
-            | Why::Own
-            | Why::Try
-            | Why::Ask
-            | Why::Refuse(_)
-            | Why::RefuseTaken(_) => {}
+            Why::LocalParse | Why::LocalClose | Why::ParseAgain | Why::RefuseTaken(_) => self.names.confirm(),
+            Why::Client | Why::Named(_) | Why::Own | Why::Try | Why::Ask | Why::Refuse(_) => {}
         }
     }
 
@@ -83,7 +77,7 @@ impl Session {
                 facts.statements.revoke_close(id);
                 self.names.revoke();
             }
-            Why::LocalParse | Why::LocalClose | Why::ParseAgain => self.names.revoke(),
+            Why::LocalParse | Why::LocalClose | Why::ParseAgain | Why::RefuseTaken(_) => self.names.revoke(),
             Why::UnnamedParse
             | Why::PrepareUnnamed
             | Why::UnnamedClose
@@ -96,13 +90,7 @@ impl Session {
                 facts.statements.revoke_close(id);
                 self.names.revoke();
             }
-            Why::Client
-            | Why::Named(_)
-            | Why::Own
-            | Why::Try
-            | Why::Ask
-            | Why::Refuse(_)
-            | Why::RefuseTaken(_) => {}
+            Why::Client | Why::Named(_) | Why::Own | Why::Try | Why::Ask | Why::Refuse(_) => {}
         }
     }
 }

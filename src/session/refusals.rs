@@ -51,8 +51,19 @@ impl Session {
             }
             Some(Lookup::Found(())) => self.begin_request(turn),
         }
-        turn.to_server.own(|out| put_parse(out, statement.server_name(), rest));
+        // It is free after all if something before it in the segment has freed every name: then the text is the client's
+        // statement, to be made under its own name of ours when it is used.
+        let literals = self.literals(turn.catalog);
+        self.names.send(name, Some(turn.catalog.intern(rest, literals)), self.segment);
+        turn.to_server.own(|out| {
+            put_parse(out, statement.server_name(), rest);
+            put_close_statement(out, statement.server_name());
+        });
         self.send(Kind::Parse, Why::RefuseTaken(Box::new(error)));
+        if let Some(facts) = turn.facts.as_deref_mut() {
+            facts.statements.send_close(statement.id(), self.segment);
+        }
+        self.send(Kind::Close, Why::Evict(statement.id()));
         Act::Drop
     }
 

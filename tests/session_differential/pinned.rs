@@ -117,6 +117,15 @@ fn names() -> Vec<Script> {
                 Say(0, vec![CloseStatement("p1"), Execute("", 2), Sync, parse("p3", "select 7"), Sync]),
             ],
         ),
+        // A Parse of a name in use, which something in the same segment frees.
+        script(
+            1,
+            vec![
+                Say(2, vec![parse("lit", "select 7"), parse("", "discard all"), Sync]),
+                Say(2, vec![Bind("c1", "", None), Execute("c1", 0), parse("lit", "select 8"), Sync]),
+                Say(2, vec![Bind("", "lit", None), Execute("", 0), Sync]),
+            ],
+        ),
         // A Parse of a name in use whose text is wrong.
         script(
             1,
