@@ -44,6 +44,27 @@ impl<'a> BindView<'a> {
         let (statement, rest) = split_string(rest)?;
         Some(Self { portal, statement, names_len: body.len() - rest.len() })
     }
+
+    /// The values in `body`, those that are NULL left out, as far as they have arrived.
+    pub fn values<'b>(&self, body: &'b [u8]) -> impl Iterator<Item = &'b [u8]> + use<'b> {
+        let count = |bytes: &mut &'b [u8]| {
+            let (count, rest) = bytes.split_first_chunk::<2>()?;
+            *bytes = rest;
+            Some(usize::from(u16::from_be_bytes(*count)))
+        };
+        let mut rest = body.get(self.names_len..).unwrap_or_default();
+        let formats = count(&mut rest).unwrap_or_default() * 2;
+        rest = rest.get(formats..).unwrap_or_default();
+        let values = count(&mut rest).unwrap_or_default();
+        let mut next = move || {
+            let (length, behind) = rest.split_first_chunk::<4>()?;
+            let length = usize::try_from(i32::from_be_bytes(*length)).ok();
+            let (value, behind) = behind.split_at_checked(length.unwrap_or_default())?;
+            rest = behind;
+            Some(length.map(|_| value))
+        };
+        (0..values).map_while(move |_| next()).flatten()
+    }
 }
 
 /// A Describe or a Close: what kind of thing it is about, and its name.

@@ -55,6 +55,8 @@ impl SqlState {
     pub const CANNOT_CONNECT_NOW: Self = Self(*b"57P03");
     /// 57P05: idle for too long.
     pub const IDLE_SESSION_TIMEOUT: Self = Self(*b"57P05");
+    /// 25P02: the transaction has failed.
+    pub const IN_FAILED_TRANSACTION: Self = Self(*b"25P02");
     /// 25P03: idle in a transaction for too long.
     pub const IDLE_IN_TRANSACTION_TIMEOUT: Self = Self(*b"25P03");
     /// F0000: the configuration file is at fault.

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::rc::Rc;
 
 use crate::proto::{
-    BindView, FrameHeader, HEADER_LEN, ParseView, PgError, SqlState, TargetView, put_bind_front,
+    BindView, FrameHeader, HEADER_LEN, ParseView, PgError, SqlState, TargetView, TxStatus, put_bind_front,
     put_close_statement, put_describe_statement, put_parse,
 };
 
@@ -17,6 +17,7 @@ use super::error::SessionError;
 use super::from_client::{Act, whole_body};
 use super::names::cut;
 use super::owed::{Kind, Why};
+use super::refusals::{AGAIN, taken};
 use super::statements::Lookup;
 
 /// A Parse up to this size is held whole, so that its text can be compared and prepared again elsewhere. Larger
@@ -30,8 +31,8 @@ const MAX_BIND_NAMES: usize = 16 * 1024;
 /// Statements closed at most in front of one Bind, so that a lowered limit is reached bit by bit.
 const MAX_EVICTIONS: usize = 8;
 
-/// A name that is never prepared: to describe it makes the server fail where the client expects an error.
-const NEVER_PREPARED: &[u8] = b"pooler_refused";
+/// What stands for a text that was not kept: an empty one, without parameters.
+const ANY_TEXT: &[u8] = b"\0\0\0";
 
 impl Session {
     pub(super) fn parse(&mut self, turn: &mut Turn<'_>, header: FrameHeader, rest: &[u8]) -> Act {
@@ -53,7 +54,7 @@ impl Session {
             self.send(Kind::Parse, Why::UnnamedParse);
             return Act::Pass;
         }
-        if let Some(act) = self.name_is_free(turn, view.name, view.rest.len()) {
+        if let Some(act) = self.name_is_free(turn, view.name, view.rest, view.rest.len()) {
             return act;
         }
         let statement = turn.catalog.intern(view.rest, &self.in_force());
@@ -64,10 +65,18 @@ impl Session {
         if matches!(found, Lookup::Wait) {
             return Act::Stop(Halt::Wait);
         }
+        let known = matches!(found, Lookup::Found(()));
+        if known && self.tx != TxStatus::Idle && self.inflight.awaits_ready() {
+            return Act::Stop(Halt::Wait); // in a transaction that has failed by then it would be an error
+        }
+        let by_sql = self.may_be_prepared_by_sql(view.name);
         self.begin_request(turn);
         self.tally.client_parses += 1;
         self.names.send(view.name, Some(Rc::clone(&statement)), self.segment);
-        if matches!(found, Lookup::Found(())) {
+        if by_sql || known && self.tx == TxStatus::Failed {
+            return self.parse_again(turn, if by_sql { view.name } else { AGAIN }, view.rest);
+        }
+        if known {
             self.send(Kind::Parse, Why::LocalParse);
             return Act::Drop;
         }
@@ -77,21 +86,17 @@ impl Session {
     }
 
     /// `Some` if a statement of this name, with so many bytes of text, cannot be made now.
-    fn name_is_free(&mut self, turn: &mut Turn<'_>, name: &[u8], text: usize) -> Option<Act> {
+    fn name_is_free(&mut self, turn: &mut Turn<'_>, name: &[u8], rest: &[u8], text: usize) -> Option<Act> {
         match self.names.find(name, self.segment) {
             Lookup::Wait => Some(Act::Stop(Halt::Wait)),
-            Lookup::Found(_) if !self.names.was_told_lost(name) => Some(self.refuse_taken(turn, name)),
-            Lookup::Missing if self.is_prepared_by_sql(name) => Some(self.refuse_taken(turn, name)),
+            Lookup::Found(statement) if !self.names.was_told_lost(name) => {
+                Some(self.refuse_taken(turn, name, rest, &statement))
+            }
             Lookup::Found(_) | Lookup::Missing => {
                 let limit = self.names.limit(name, text)?;
                 Some(self.refuse(turn, Self::limit_error(limit)))
             }
         }
-    }
-
-    fn refuse_taken(&mut self, turn: &mut Turn<'_>, name: &[u8]) -> Act {
-        let text = format!("prepared statement \"{}\" already exists", shown(name));
-        self.refuse(turn, PgError::error(SqlState::DUPLICATE_PSTATEMENT, text))
     }
 
     pub(super) fn send_parse(&mut self, turn: &mut Turn<'_>, statement: &Rc<Statement>) {
@@ -121,8 +126,11 @@ impl Session {
             return Act::Pass;
         }
         let name = body.get(..end).unwrap_or_default();
-        if let Some(act) = self.name_is_free(turn, name, 0) {
+        if let Some(act) = self.name_is_free(turn, name, ANY_TEXT, 0) {
             return act;
+        }
+        if self.is_prepared_by_sql(name) {
+            return self.refuse(turn, taken(name));
         }
         self.evict(turn);
         let statement = turn.catalog.private();
@@ -156,9 +164,12 @@ impl Session {
             if let Err(refusal) = self.note_unnamed_again(turn) {
                 return self.refuse(turn, refusal);
             }
+            if !self.note_values(&view, header, body) {
+                return Act::NeedBytes;
+            }
             return self.plain_extended(turn, b'B', header, rest);
         }
-        if self.is_prepared_by_sql(view.statement) {
+        if self.may_be_prepared_by_sql(view.statement) {
             self.note_unread();
             return self.plain_extended(turn, b'B', header, rest);
         }
@@ -169,6 +180,9 @@ impl Session {
         self.may_heal(view.statement);
         if let Err(refusal) = self.note_statement(turn, &statement) {
             return self.refuse(turn, refusal);
+        }
+        if !self.note_values(&view, header, body) {
+            return Act::NeedBytes;
         }
         self.evict(turn);
         self.tally.binds += 1;
@@ -199,7 +213,7 @@ impl Session {
                 Some(act) => act,
                 None => self.plain_extended(turn, b'D', header, rest),
             },
-            Some(TargetView::Statement(name)) if self.is_prepared_by_sql(name) => {
+            Some(TargetView::Statement(name)) if self.may_be_prepared_by_sql(name) => {
                 self.plain_extended(turn, b'D', header, rest)
             }
             Some(TargetView::Statement(name)) => {
@@ -219,8 +233,9 @@ impl Session {
     pub(super) fn close(&mut self, turn: &mut Turn<'_>, header: FrameHeader, rest: &[u8]) -> Act {
         let Some(body) = whole_body(header, rest) else { return Act::NeedBytes };
         match TargetView::read(body) {
-            Some(TargetView::Statement(name)) if self.is_prepared_by_sql(name) => {
+            Some(TargetView::Statement(name)) if self.may_be_prepared_by_sql(name) => {
                 self.note_unread();
+                self.forget_prepared_by_sql(name);
                 self.plain_extended(turn, b'C', header, rest)
             }
             Some(TargetView::Statement(name)) if !name.is_empty() => self.close_named(turn, header, name),
@@ -272,10 +287,13 @@ impl Session {
                 return Err(self.refuse_unknown(turn, name));
             }
         };
-        let found = match turn.facts.as_deref_mut() {
-            Some(facts) => facts.statements.find(&statement, self.segment),
-            None => return Err(Act::Stop(Halt::NeedServer)),
-        };
+        let Some(facts) = turn.facts.as_deref_mut() else { return Err(Act::Stop(Halt::NeedServer)) };
+        let mut statement = statement;
+        let mut found = facts.statements.find(&statement, self.segment);
+        if matches!(found, Lookup::Missing) {
+            statement = self.as_read_now(statement, turn.catalog);
+            found = facts.statements.find(&statement, self.segment);
+        }
         match found {
             Lookup::Wait => return Err(Act::Stop(Halt::Wait)),
             Lookup::Found(()) => self.begin_request(turn),
@@ -311,19 +329,6 @@ impl Session {
         self.unnamed.send_prepare(prepare, self.segment);
         self.send(Kind::Parse, Why::PrepareUnnamed);
         None
-    }
-
-    fn refuse_unknown(&mut self, turn: &mut Turn<'_>, name: &[u8]) -> Act {
-        let text = format!("prepared statement \"{}\" does not exist", shown(name));
-        self.refuse(turn, PgError::error(SqlState::UNDEFINED_PSTATEMENT, text))
-    }
-
-    /// Answers the message with an error in its place and makes the server skip as the client expects.
-    pub(super) fn refuse(&mut self, turn: &mut Turn<'_>, error: PgError) -> Act {
-        self.begin_request(turn);
-        turn.to_server.own(|out| put_describe_statement(out, NEVER_PREPARED));
-        self.send(Kind::DescribeStatement, Why::Refuse(Box::new(error)));
-        Act::Drop
     }
 }
 

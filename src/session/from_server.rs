@@ -219,7 +219,15 @@ impl Session {
                 self.answer.error = Some(error);
                 Ok(false)
             }
+            Why::RefuseQuery(_) if error.code == SqlState::IN_FAILED_TRANSACTION => {
+                turn.to_client.own(|out| error.put(out));
+                Ok(false)
+            }
             Why::Refuse(ours) | Why::RefuseQuery(ours) => {
+                turn.to_client.own(|out| ours.put(out));
+                Ok(false)
+            }
+            Why::RefuseTaken(ours) if error.code == SqlState::DUPLICATE_PSTATEMENT => {
                 turn.to_client.own(|out| ours.put(out));
                 Ok(false)
             }
@@ -234,9 +242,11 @@ impl Session {
             | Why::UnnamedClose
             | Why::PrivateClose(_)
             | Why::LocalParse
+            | Why::ParseAgain
             | Why::LocalClose
             | Why::Prepare
-            | Why::PrepareUnnamed => {
+            | Why::PrepareUnnamed
+            | Why::RefuseTaken(_) => {
                 let complete = PgError::is_complete(body);
                 if !complete {
                     // Clients look for a code and a text: it goes on with generic ones (S12).
@@ -319,7 +329,12 @@ impl Session {
                 }
             }
             Own::Survey(survey) => self.settle_survey(survey, turn),
-            Own::Clean => self.pins = None,
+            Own::Clean => {
+                self.pins = None;
+                if let Some(facts) = turn.facts.as_deref_mut() {
+                    facts.settings = self.wishes.settings();
+                }
+            }
             Own::Unlisten => self.unlistened(),
             Own::Restore => {}
         }

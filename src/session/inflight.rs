@@ -184,6 +184,12 @@ impl InFlight {
         self.batch_open
     }
 
+    /// Whether the end of an earlier segment is still to come.
+    pub fn awaits_ready(&self) -> bool {
+        let ends = |kind| matches!(kind, Kind::Sync | Kind::MaybeSync | Kind::Query | Kind::FunctionCall);
+        self.queue.iter().any(|owed| ends(owed.kind))
+    }
+
     /// Whether the position can be told at all: after a COPY IN that failed, a Sync sent early may have been
     /// swallowed or may still be answered (R30).
     pub fn is_certain(&self) -> bool {

@@ -17,6 +17,16 @@ const SETS: Features = Features::SET
     .with(Features::OPAQUE)
     .with(Features::UNJUDGED);
 
+/// What sets those settings that a text names.
+const NAMES_SETTINGS: Features = Features::SET.with(Features::SET_LOCAL).with(Features::SET_CONFIG);
+
+/// What one text does besides resetting settings so that nobody can tell what it amounts to.
+const BESIDE_RESETS: Features = Features::UNJUDGED_SETTINGS
+    .with(Features::UNJUDGED)
+    .with(Features::OPAQUE)
+    .with(Features::EXECUTE)
+    .with(Features::TRANSACTION);
+
 impl Session {
     /// Notes what a text that is about to run may do.
     pub(super) fn note(&mut self, digest: &Digest, text: &[u8]) {
@@ -61,15 +71,20 @@ impl Session {
     /// RESET goes back to the server's defaults; the client's are those of its startup packet.
     fn note_resets(&mut self, digest: &Digest) {
         let resets = Features::RESET | Features::RESET_ALL | Features::DISCARD_ALL;
-        if digest.statements != 1 || !digest.features.intersects(resets) {
+        // Beside an end of the transaction what is put in force afterwards might be too much.
+        if !digest.features.intersects(resets) || digest.features.intersects(BESIDE_RESETS) {
             return;
         }
         let Some(startup) = self.wishes.startup() else { return };
         if digest.features.intersects(Features::RESET_ALL | Features::DISCARD_ALL) {
-            self.restore = Some(Restore::All);
+            self.restore = Some(if digest.settings.is_empty() {
+                Restore::All
+            } else {
+                Restore::Except(digest.settings.clone())
+            });
             return;
         }
-        if !startup.is_empty() {
+        if !startup.is_empty() && !digest.features.intersects(NAMES_SETTINGS) {
             self.restore = Some(Restore::Named(digest.settings.clone()));
         }
     }

@@ -46,6 +46,8 @@ pub enum Why {
     UnnamedClose,
     /// A Parse the server has already: the reply is made here when its turn comes (R17).
     LocalParse,
+    /// A Parse of a text the server has, judged once more.
+    ParseAgain,
     /// A Close of a named statement, which only forgets the name: likewise made here.
     LocalClose,
     /// Our own Parse of a named statement this server lacks; its reply is swallowed, its error is the client's.
@@ -68,6 +70,8 @@ pub enum Why {
     Ask,
     /// A Query made to fail; this error takes the place of its error, and its `Z` is the client's.
     RefuseQuery(Box<PgError>),
+    /// A Parse with a name in use: unless PostgreSQL finds more to say, the answer is this error.
+    RefuseTaken(Box<PgError>),
     /// A message made to fail, so that the server skips as the client expects; this error takes its place.
     Refuse(Box<PgError>),
 }
@@ -82,6 +86,8 @@ impl Why {
             | Self::ClientDeallocate(_)
             | Self::NamedParse
             | Self::UnnamedParse
+            | Self::ParseAgain
+            | Self::RefuseTaken(_)
             | Self::UnnamedClose
             | Self::PrivateClose(_) => true,
             Self::LocalParse

@@ -28,6 +28,9 @@ impl TrackedNames {
     /// The index of `standard_conforming_strings`.
     pub const STANDARD_STRINGS: usize = 3;
 
+    /// Indexes of those that decide what names and literals in a text mean when it is parsed.
+    pub(super) const READING: [usize; 6] = [Self::CLIENT_ENCODING, 1, 2, Self::STANDARD_STRINGS, 5, 6];
+
     /// The index of `application_name`.
     pub const APPLICATION_NAME: usize = 4;
 
@@ -159,6 +162,9 @@ mod tests {
         assert_eq!(names.name(TrackedNames::APPLICATION_NAME), "application_name");
         assert_eq!(names.name(TrackedNames::CLIENT_ENCODING), "client_encoding");
         assert_eq!(names.name(TrackedNames::STANDARD_STRINGS), "standard_conforming_strings");
+        let reading = TrackedNames::READING.map(|at| names.name(at));
+        assert_eq!(reading[1..3], ["DateStyle", "TimeZone"]);
+        assert_eq!(reading[4..], ["IntervalStyle", "search_path"]);
     }
 
     #[test]

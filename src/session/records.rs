@@ -30,7 +30,7 @@ impl Session {
                 facts.statements.confirm_close(id);
                 self.names.confirm();
             }
-            Why::LocalParse | Why::LocalClose => self.names.confirm(),
+            Why::LocalParse | Why::LocalClose | Why::ParseAgain | Why::RefuseTaken(_) => self.names.confirm(),
             Why::Client | Why::Named(_) | Why::Own | Why::Heal | Why::Try | Why::Ask | Why::Refuse(_) => {}
         }
     }
@@ -50,6 +50,7 @@ impl Session {
             | Why::UnnamedClose
             | Why::PrivateClose(_)
             | Why::LocalParse
+            | Why::ParseAgain
             | Why::LocalClose
             | Why::Client
             | Why::Named(_)
@@ -59,6 +60,7 @@ impl Session {
             | Why::Try
             | Why::Ask
             | Why::RefuseQuery(_)
+            | Why::RefuseTaken(_)
             | Why::Refuse(_) => self.skipped(owed, facts),
         }
     }
@@ -76,7 +78,7 @@ impl Session {
                 facts.statements.revoke_close(id);
                 self.names.revoke();
             }
-            Why::LocalParse | Why::LocalClose => self.names.revoke(),
+            Why::LocalParse | Why::LocalClose | Why::ParseAgain | Why::RefuseTaken(_) => self.names.revoke(),
             Why::UnnamedParse
             | Why::PrepareUnnamed
             | Why::UnnamedClose

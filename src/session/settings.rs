@@ -11,6 +11,11 @@ pub(super) const ROLE: &[u8] = b"role";
 /// The name of `SET SESSION AUTHORIZATION`.
 pub(super) const SESSION_AUTHORIZATION: &[u8] = b"session_authorization";
 
+/// Names that are set like settings, and are a transaction's, or a seed that nobody can read: to set them again between
+/// transactions is an error.
+pub(super) const NOT_OF_SESSION: [&[u8]; 4] =
+    [b"transaction_isolation", b"transaction_read_only", b"transaction_deferrable", b"seed"];
+
 /// Settings one client may have; beyond, it leaks them.
 pub(super) const MAX_SETTINGS: usize = 256;
 

@@ -134,13 +134,15 @@ impl Survey {
         Self { settings, names: asked, reasons: reasons_to_ask(features, pinned) }
     }
 
-    /// Asks for what the client wants already and PostgreSQL lists nowhere, if all settings are asked for.
-    pub(super) fn ask_for_unlisted(&mut self, wanted: &Settings) {
+    /// Where all settings are asked for: also for those in force that PostgreSQL lists nowhere.
+    pub(super) fn ask_also_for(&mut self, settings: &Settings) {
         if self.settings == Asked::All {
-            let unlisted = wanted.iter().map(|(name, _)| name).filter(|name| name.contains(&b'.'));
-            let more: Vec<_> =
-                unlisted.filter(|name| !self.names.iter().any(|known| **known == **name)).collect();
-            self.names.extend(more.into_iter().map(Box::from));
+            let unlisted = settings.iter().map(|(name, _)| name).filter(|name| name.contains(&b'.'));
+            for name in unlisted {
+                if !self.names.iter().any(|known| **known == *name) {
+                    self.names.push(name.into());
+                }
+            }
         }
     }
 

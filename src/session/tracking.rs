@@ -8,7 +8,7 @@ use std::rc::Rc;
 use super::answer::Answer;
 use super::conversation::{Gate, Own, ServerFacts, Session, Turn};
 use super::owed::{Kind, Why};
-use super::settings::{ROLE, SESSION_AUTHORIZATION, Settings};
+use super::settings::{NOT_OF_SESSION, ROLE, SESSION_AUTHORIZATION, Settings};
 use super::sql::{Features, Reading};
 use super::survey::{Asked, Findings, PinReasons, Survey};
 use super::wishes::{Wished, Wishes};
@@ -82,19 +82,6 @@ impl Session {
         }
     }
 
-    /// What makes a text another statement for this client than for others: what is in force while it is parsed.
-    pub(super) fn in_force(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        for (index, value) in self.params.all() {
-            if index != super::TrackedNames::APPLICATION_NAME {
-                bytes.extend(value.unwrap_or_default());
-                bytes.push(0);
-            }
-        }
-        self.wishes.put_settings(&mut bytes);
-        bytes
-    }
-
     /// Whether the linked server is at rest and has to be asked before anything else becomes of it, or the client told.
     pub fn wants_survey(&self, unsent: usize, unread: usize) -> bool {
         (self.traces.is_some() || self.owes_pin_notice()) && self.is_at_rest(unsent, unread)
@@ -105,7 +92,10 @@ impl Session {
         self.give_pin_notice(turn);
         let Some(traces) = &self.traces else { return };
         let mut survey = Survey::of(traces.features, &traces.names, traces.doubtful, self.pinned_for());
-        survey.ask_for_unlisted(&self.wishes.settings());
+        survey.ask_also_for(&self.wishes.settings());
+        if let Some(facts) = turn.facts.as_deref() {
+            survey.ask_also_for(&facts.settings);
+        }
         if survey.is_empty() {
             self.traces = None;
             return;
@@ -162,7 +152,7 @@ impl Session {
             let stays = self.adopt_settings(survey, &findings, turn.names, facts);
             reasons = reasons.without(PinReasons::SETTINGS).with(stays);
         }
-        if self.rules.session_state == SessionState::Clean && !findings.reasons.is_empty() {
+        if self.rules.session_state == SessionState::Clean {
             self.clean(&findings, turn);
         }
         let prepared = match self.pins.as_mut() {
@@ -176,6 +166,10 @@ impl Session {
 
     /// Ends what was found, by the policy: it was for one transaction.
     fn clean(&mut self, findings: &Findings, turn: &mut Turn<'_>) {
+        self.put_in_force(turn);
+        if findings.reasons.is_empty() {
+            return;
+        }
         let sql = findings.cleaning();
         turn.to_server.own(|out| put_query_parts(out, &[&sql]));
         self.inflight.owe(Kind::Query, Why::Own);
@@ -193,8 +187,9 @@ impl Session {
     ) -> PinReasons {
         let is_reported = |name: &[u8]| names.index(name).is_some_and(|at| facts.params.value(at).is_some());
         let mut found =
-            if survey.settings == Asked::Named { self.wishes.settings() } else { Settings::default() };
-        for (name, value) in findings.settings.iter().filter(|(name, _)| !is_reported(name)) {
+            if survey.settings == Asked::Named { facts.settings.clone() } else { Settings::default() };
+        let follows = |name: &[u8]| !is_reported(name) && !NOT_OF_SESSION.contains(&name);
+        for (name, value) in findings.settings.iter().filter(|(name, _)| follows(name)) {
             let is_default = match &**name {
                 ROLE => **value == *b"none",
                 SESSION_AUTHORIZATION => *value == facts.login,

@@ -49,6 +49,8 @@ impl Startup {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Restore {
     All,
+    /// All but those that the same text sets.
+    Except(Vec<Box<[u8]>>),
     Named(Vec<Box<[u8]>>),
 }
 
@@ -56,6 +58,7 @@ impl Restore {
     pub(super) fn has(&self, name: &[u8]) -> bool {
         match self {
             Self::All => true,
+            Self::Except(names) => !names.iter().any(|known| known.eq_ignore_ascii_case(name)),
             Self::Named(names) => names.iter().any(|known| known.eq_ignore_ascii_case(name)),
         }
     }
@@ -97,16 +100,6 @@ impl Wishes {
     /// What it wants in force now.
     pub(super) fn settings(&self) -> Settings {
         self.0.as_ref().map(|wished| wished.settings.clone()).unwrap_or_default()
-    }
-
-    /// Appends all that it wants in force now.
-    pub(super) fn put_settings(&self, out: &mut Vec<u8>) {
-        for (name, value) in self.0.iter().flat_map(|wished| wished.settings.iter()) {
-            for part in [name, value] {
-                out.extend(part);
-                out.push(0);
-            }
-        }
     }
 
     pub(super) fn set_settings(&mut self, settings: Settings) {

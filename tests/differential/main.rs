@@ -14,6 +14,7 @@ mod login;
 mod notify;
 mod prepared;
 mod protocol;
+mod session;
 mod startup;
 
 use std::sync::{Mutex, OnceLock};
@@ -103,6 +104,9 @@ const LAST_WORD_ALLOWED: &[&str] = &[
 const KEEPS_A_SERVER: &[&str] = &[
     "t17_sql_prepare_belongs_to_the_client_that_said_it",
     "t32_in_a_block_it_hears_at_the_end_of_the_block",
+    "t33_an_advisory_lock_is_held_until_its_client_leaves",
+    "t34_a_temporary_table_is_its_clients",
+    "t35_a_cursor_with_hold_is_its_clients",
 ];
 
 /// Plays one script three times and compares. One script at a time: a pool of one serves one story.

@@ -31,7 +31,7 @@ const MAX_STATEMENTS: usize = 10_000;
 const MAX_SETTINGS: usize = 64;
 
 /// Bytes of the name of a parameter that is told; PostgreSQL's own are far shorter.
-const MAX_SETTING_NAME: usize = 128;
+pub(crate) const MAX_SETTING_NAME: usize = 128;
 
 /// How a client's texts are to be read.
 #[derive(Debug, Clone, Copy)]

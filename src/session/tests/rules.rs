@@ -56,8 +56,11 @@ fn t21_t22_names_unknown_or_in_use_are_answered_as_postgresql_does() {
     assert_eq!(talk.server(&[error(*b"26000"), replies("Z")].concat()), "E(26000) Z(I)");
     talk.client(&all(&[parse("s", "select 1"), sync()]));
     talk.server(&replies("1Z"));
-    talk.client(&all(&[parse("s", "select 2"), sync()]));
-    assert_eq!(talk.server(&[error(*b"26000"), replies("Z")].concat()), "E(42P05) Z(I)");
+    let (server, _) = talk.client(&all(&[parse("s", "select 2"), sync()]));
+    assert_eq!(server, "P(pooler_1) C(pooler_1) S", "PostgreSQL looks at the text first");
+    assert_eq!(talk.server(&[error(*b"42P05"), replies("Z")].concat()), "E(42P05) Z(I)");
+    talk.client(&all(&[parse("s", "selekt"), sync()]));
+    assert_eq!(talk.server(&[error(*b"42601"), replies("Z")].concat()), "E(42601) Z(I)");
     assert!(talk.at_rest());
 }
 

@@ -231,7 +231,7 @@ fn a_statement_lost_on_the_server_may_be_made_anew_under_its_name() {
     );
     assert_eq!(talk.server(&replies("12Z")), "1 2 Z(I)");
     talk.client(&all(&[parse("a", "select 3"), sync()]));
-    assert_eq!(talk.server(&[error(*b"26000"), replies("Z")].concat()), "E(42P05) Z(I)", "once");
+    assert_eq!(talk.server(&[error(*b"42P05"), replies("Z")].concat()), "E(42P05) Z(I)", "once");
 }
 
 #[test]

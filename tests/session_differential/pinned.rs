@@ -1,0 +1,195 @@
+//! Scripts that read otherwise through the pooler once, with all left out that could be left out.
+
+use super::draw::Script;
+use super::play::PROBE;
+use super::script::Say::{Bind, CloseStatement, DescribeStatement, Execute, Flush, Parse, Query, Sync};
+use super::script::Step::{Enter, Flushed, Leave, Say};
+use super::script::{self, Step};
+
+fn query(who: usize, sql: &str) -> Step {
+    Say(who, vec![Query(sql.to_owned())])
+}
+
+fn parse(name: &'static str, sql: &str) -> script::Say {
+    Parse(name, sql.to_owned())
+}
+
+/// A script that ends with a look at what its clients have left.
+fn script(pool: usize, mut steps: Vec<Step>) -> Script {
+    steps.push(query(9, PROBE));
+    Script { pool, steps }
+}
+
+/// All of them.
+pub fn scripts() -> Vec<Script> {
+    [settings(), names(), names_by_sql()].concat()
+}
+
+fn settings() -> Vec<Script> {
+    let own = "select set_config($1, 'y', false)";
+    vec![
+        // A custom setting under a name that only a Bind tells.
+        script(
+            1,
+            vec![Say(0, vec![parse("p2", own), Bind("", "p2", Some("my.custom")), Execute("", 0), Sync])],
+        ),
+        script(
+            1,
+            vec![Flushed(1, vec![parse("", own), Bind("", "", Some("my.custom")), Execute("", 1), Flush])],
+        ),
+        // A custom setting, and then something that makes the server be asked for all of them.
+        script(1, vec![query(0, "set my.custom = 'x'"), query(0, "selekt 1")]),
+        script(
+            2,
+            vec![
+                query(1, "set session my.custom to 'y z'"),
+                query(1, "set time zone local"),
+                Leave(1, script::Leave::Terminate),
+            ],
+        ),
+        // RESET ALL in a text of several statements.
+        script(
+            2,
+            vec![
+                Enter(0, vec![("TimeZone", "Asia/Tokyo")]),
+                query(0, "select pg_advisory_unlock_all() is null; close all; unlisten *; reset all"),
+                query(0, "show timezone"),
+            ],
+        ),
+        script(
+            1,
+            vec![
+                Enter(0, vec![("TimeZone", "Asia/Tokyo")]),
+                query(
+                    0,
+                    "reset all; select date '1/2/2020'; set default_transaction_isolation = 'serializable'",
+                ),
+                query(0, "show timezone"),
+            ],
+        ),
+        // What is a transaction's must not be put in force between transactions.
+        script(
+            2,
+            vec![
+                query(1, "set session characteristics as transaction isolation level repeatable read"),
+                query(1, "set transaction isolation level serializable"),
+                query(1, "set time zone local"),
+                query(2, "select 1"),
+                query(1, "select name from v"),
+            ],
+        ),
+        // A literal that two clients read in different ways.
+        script(
+            1,
+            vec![
+                query(0, "set timezone = 'Asia/Tokyo'"),
+                Say(0, vec![parse("p1", "select timestamptz '2020-01-02 03:04'"), Sync]),
+                Say(
+                    1,
+                    vec![
+                        parse("p1", "select timestamptz '2020-01-02 03:04'"),
+                        Bind("", "p1", None),
+                        Execute("", 0),
+                        Sync,
+                    ],
+                ),
+            ],
+        ),
+    ]
+}
+
+fn names() -> Vec<Script> {
+    vec![
+        // A Parse in a transaction that has failed: of a name in use, and of a text that the server has.
+        script(
+            3,
+            vec![
+                query(2, "begin"),
+                Say(2, vec![parse("p2", "select 1"), Execute("", 0), Sync, parse("p2", "select 2"), Sync]),
+                Say(2, vec![DescribeStatement("p2"), Sync]),
+            ],
+        ),
+        script(
+            3,
+            vec![
+                Say(0, vec![parse("p1", "select 7"), Sync]),
+                query(0, "begin"),
+                Say(0, vec![CloseStatement("p1"), Execute("", 2), Sync, parse("p3", "select 7"), Sync]),
+            ],
+        ),
+        // A Parse of a name in use, which something in the same segment frees.
+        script(
+            1,
+            vec![
+                Say(2, vec![parse("lit", "select 7"), parse("", "discard all"), Sync]),
+                Say(2, vec![Bind("c1", "", None), Execute("c1", 0), parse("lit", "select 8"), Sync]),
+                Say(2, vec![Bind("", "lit", None), Execute("", 0), Sync]),
+            ],
+        ),
+        // A Parse of a name in use whose text is wrong.
+        script(
+            1,
+            vec![
+                Say(0, vec![parse("p1", "select 7"), Sync]),
+                Say(0, vec![parse("p1", "selekt 7"), Sync]),
+                Say(0, vec![parse("p1", "select 8"), Sync]),
+            ],
+        ),
+        script(
+            2,
+            vec![
+                Say(0, vec![parse("p1", "select 7"), Sync]),
+                query(0, "begin"),
+                Say(0, vec![Execute("", 1), Sync]),
+                query(0, "prepare p1 as select 'by sql'"),
+            ],
+        ),
+    ]
+}
+
+/// Names made with PREPARE a moment ago.
+fn names_by_sql() -> Vec<Script> {
+    vec![
+        script(
+            2,
+            vec![
+                query(0, "prepare p1 as select 'by sql'"),
+                Say(
+                    0,
+                    vec![
+                        parse("", "deallocate all"),
+                        Bind("", "", None),
+                        Execute("", 0),
+                        parse("p1", "set extra_float_digits = 3"),
+                        Bind("", "p1", None),
+                        Sync,
+                    ],
+                ),
+            ],
+        ),
+        script(
+            3,
+            vec![
+                query(3, "begin"),
+                query(3, "prepare p1 as select 'by sql'"),
+                Say(3, vec![Bind("", "p1", None), Sync]),
+            ],
+        ),
+        script(
+            2,
+            vec![
+                query(1, "begin"),
+                query(1, "prepare p1 as select 'by sql'"),
+                Flushed(1, vec![parse("p1", "select 1"), Bind("", "p1", None), Execute("", 0), Flush]),
+            ],
+        ),
+        script(
+            2,
+            vec![
+                query(1, "prepare p1 as select 'by sql'"),
+                Say(1, vec![CloseStatement("p1"), parse("p1", "select float8 '0.1'"), Sync]),
+                Say(1, vec![Bind("", "p1", None), Execute("", 0), Sync]),
+            ],
+        ),
+    ]
+}
