@@ -9,6 +9,16 @@ use super::wishes::Restore;
 use crate::config::PoolMode;
 use crate::proto::TxStatus;
 
+/// What in the same text may set again what a RESET has reset, or undo the RESET.
+const OVERRULES_RESET: Features = Features::SET
+    .with(Features::SET_LOCAL)
+    .with(Features::SET_CONFIG)
+    .with(Features::UNJUDGED_SETTINGS)
+    .with(Features::TRANSACTION)
+    .with(Features::EXECUTE)
+    .with(Features::OPAQUE)
+    .with(Features::UNJUDGED);
+
 impl Session {
     /// Notes what a text that is about to run may do.
     pub(super) fn note(&mut self, digest: &Digest) {
@@ -88,10 +98,12 @@ impl Session {
         self.note(&Digest { features: Features::UNJUDGED, ..Digest::default() });
     }
 
-    /// RESET goes back to the server's defaults; the client's are those of its startup packet.
+    /// RESET goes back to the server's defaults; the client's are those of its startup packet. A text of several
+    /// statements is what pools of drivers reset with: asyncpg's ends with RESET ALL.
     fn note_resets(&mut self, digest: &Digest) {
         let resets = Features::RESET | Features::RESET_ALL | Features::DISCARD_ALL;
-        if digest.statements != 1 || !digest.features.intersects(resets) {
+        let alone = digest.statements == 1 || !digest.features.intersects(OVERRULES_RESET);
+        if !alone || !digest.features.intersects(resets) {
             return;
         }
         let Some(startup) = self.wishes.startup() else { return };
