@@ -63,7 +63,7 @@ fn client_statement(bencher: Bencher<'_, '_>, count: usize) {
     let mut catalog = Catalog::default();
     let mut names = ClientStatements::default();
     for at in 0..count {
-        let statement = catalog.intern(format!("select {at}\0\0\0").as_bytes());
+        let statement = catalog.intern(format!("select {at}\0\0\0").as_bytes(), b"");
         names.send(format!("s{at}").as_bytes(), Some(statement), 1);
         names.confirm();
     }
@@ -76,7 +76,8 @@ fn client_statement(bencher: Bencher<'_, '_>, count: usize) {
 fn server_statement(bencher: Bencher<'_, '_>, count: usize) {
     let mut catalog = Catalog::default();
     let mut statements = ServerStatements::default();
-    let all: Vec<_> = (0..count).map(|at| catalog.intern(format!("select {at}\0\0\0").as_bytes())).collect();
+    let all: Vec<_> =
+        (0..count).map(|at| catalog.intern(format!("select {at}\0\0\0").as_bytes(), b"")).collect();
     for statement in &all {
         statements.send_parse(std::rc::Rc::clone(statement), 1);
         statements.confirm_parse();
@@ -89,9 +90,10 @@ fn server_statement(bencher: Bencher<'_, '_>, count: usize) {
 #[divan::bench(args = [10, 1000])]
 fn catalog(bencher: Bencher<'_, '_>, count: usize) {
     let mut catalog = Catalog::default();
-    let all: Vec<_> = (0..count).map(|at| catalog.intern(format!("select {at}\0\0\0").as_bytes())).collect();
+    let all: Vec<_> =
+        (0..count).map(|at| catalog.intern(format!("select {at}\0\0\0").as_bytes(), b"")).collect();
     let text = format!("select {}\0\0\0", count / 2);
-    bencher.bench_local(|| black_box(catalog.intern(black_box(text.as_bytes()))));
+    bencher.bench_local(|| black_box(catalog.intern(black_box(text.as_bytes()), b"")));
     drop(all);
 }
 
