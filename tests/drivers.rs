@@ -15,6 +15,8 @@ use common::{Cluster, Pooler, PoolerConfig, Target};
 /// Clients of the pooled run, and of the direct one.
 const MANY: usize = 200;
 const FEW: usize = 10;
+/// Clients of the pooled run if each does a lot.
+const SOME: usize = 40;
 /// Servers of the pool.
 const POOL: u32 = 5;
 
@@ -39,6 +41,30 @@ fn script(name: &str, more: &[&str]) {
         let args: Vec<&str> = std::iter::once(clients.as_str()).chain(more.iter().copied()).collect();
         run_script(name, target, &args)
     });
+}
+
+/// Runs something straight and pooled that prints what its clients saw: the same in both places.
+fn same_printed(name: &str, run: &dyn Fn(&Target, usize) -> Result<String, String>) -> String {
+    let printed: Mutex<Vec<String>> = Mutex::default();
+    straight_and_pooled(name, &|target, clients| {
+        let said = run(target, clients)?;
+        lock(&printed).push(said.clone());
+        Ok(said)
+    });
+    let mut printed = printed.into_inner().unwrap();
+    let pooled = printed.pop().unwrap();
+    assert_eq!(printed, [&*pooled], "{name}: straight, and pooled");
+    pooled
+}
+
+/// A script whose clients all tell what they see of the state of their sessions.
+fn same_told(name: &str, more: &[&str]) {
+    let said = same_printed(name, &|target, clients| {
+        let clients = clients.min(SOME).to_string();
+        let args: Vec<&str> = std::iter::once(clients.as_str()).chain(more.iter().copied()).collect();
+        run_script(name, target, &args)
+    });
+    assert!(said.lines().count() > 10, "{name} tells hardly anything: {said}");
 }
 
 #[test]
@@ -69,6 +95,32 @@ fn sqlalchemy_on_asyncpg() {
 #[test]
 fn node_postgres() {
     script("node_script.mjs", &[]);
+}
+
+#[test]
+fn django() {
+    same_told("django_script.py", &[]);
+}
+
+#[test]
+fn sessions_of_psycopg() {
+    same_told("psycopg_session.py", &[]);
+}
+
+#[test]
+fn sessions_of_asyncpg() {
+    same_told("asyncpg_session.py", &[]);
+}
+
+#[test]
+fn sessions_of_sqlalchemy() {
+    same_told("sqlalchemy_session.py", &["psycopg"]);
+    same_told("sqlalchemy_session.py", &["asyncpg"]);
+}
+
+#[test]
+fn sessions_of_node_postgres() {
+    same_told("node_session.mjs", &[]);
 }
 
 #[test]
@@ -103,19 +155,14 @@ fn pgbench_in_all_three_modes() {
 fn psql_prints_the_same() {
     let cluster = Cluster::shared();
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/drivers/psql_script.sql");
-    let printed: Mutex<Vec<String>> = Mutex::default();
-    straight_and_pooled("psql", &|target, _| {
+    let printed = same_printed("psql", &|target, _| {
         let mut psql = std::process::Command::new(cluster.program("psql"));
         target.libpq_env(&mut psql);
         psql.args(["-X", "-a", "-f"]).arg(&file);
         psql.args(["-v", "VERBOSITY=terse"]);
-        let said = common::drivers::run(psql, "psql")?;
-        lock(&printed).push(said.clone());
-        Ok(said)
+        common::drivers::run(psql, "psql")
     });
-    let printed = printed.into_inner().unwrap();
-    assert_eq!(printed[0], printed[1]);
-    assert!(printed[0].contains("knife"), "{}", printed[0]);
+    assert!(printed.contains("knife"), "{printed}");
 }
 
 /// The Rust driver: prepared statements, pipelining, transactions, COPY, cancel.

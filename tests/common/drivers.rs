@@ -20,7 +20,7 @@ fn must_exist(path: PathBuf) -> PathBuf {
     path
 }
 
-/// The Python of the virtual environment with psycopg, asyncpg, SQLAlchemy and psycopg2.
+/// The Python of the virtual environment with psycopg, asyncpg, SQLAlchemy, Django and psycopg2.
 pub fn python() -> PathBuf {
     must_exist(setup_dir().join("venv/bin/python"))
 }

@@ -19,6 +19,21 @@ fn startup_of(s: &Stage<'_>, len: usize) -> Vec<u8> {
 }
 
 scripts! {
+    t36_a_reset_among_other_statements_goes_back_to_the_startup_packet => |s: &mut Stage<'_>| {
+        s.enter("A", PROTOCOL_3, &[("work_mem", "7MB")]);
+        let texts = [
+            "close all; unlisten *; reset all",
+            "reset work_mem; select 1",
+            "reset work_mem; set work_mem = '5MB'",
+            "begin; reset all; rollback",
+        ];
+        for text in texts {
+            s.query("A", "set work_mem = '9MB'");
+            s.query("A", text);
+            s.query("A", "show work_mem");
+        }
+        s.lives("B");
+    };
     b3_b4_b5_b6_nonsense_lengths_of_a_first_packet_close => |s: &mut Stage<'_>| {
         let packets = [
             "00000000",
