@@ -131,12 +131,21 @@ pub struct PgError {
     pub detail: Option<Cow<'static, str>>,
     /// What the reader may do about it, if anything.
     pub hint: Option<Cow<'static, str>>,
+    /// It is about a plan that is stale: drivers know that by the function of PostgreSQL that finds it.
+    pub stale_plan: bool,
 }
 
 impl PgError {
     /// An ERROR: the statement failed, the session lives.
     pub fn error(code: SqlState, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { severity: Severity::Error, code, message: message.into(), detail: None, hint: None }
+        Self {
+            severity: Severity::Error,
+            code,
+            message: message.into(),
+            detail: None,
+            hint: None,
+            stale_plan: false,
+        }
     }
 
     /// A FATAL: the session ends.
@@ -189,6 +198,9 @@ impl PgError {
             }
             if let Some(hint) = &self.hint {
                 field(b'H', hint);
+            }
+            if self.stale_plan {
+                field(b'R', "RevalidateCachedQuery");
             }
             out.push(0);
         });

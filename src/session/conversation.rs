@@ -121,6 +121,15 @@ pub(super) enum Gate {
     SkipToSync,
 }
 
+/// Whether a server is known to have the statements that the record says it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Recall {
+    /// It is.
+    Sure,
+    /// The client may have made it forget them; it has not answered yet.
+    InDoubt,
+}
+
 /// What our own messages are for.
 #[derive(Debug)]
 pub(super) enum Own {
@@ -158,6 +167,8 @@ pub struct Session {
     pub(super) traces: Option<Box<Traces>>,
     /// What keeps it on its server.
     pub(super) pins: Option<Box<Pins>>,
+    /// Whether the server is still known to have the statements on record.
+    pub(super) recall: Recall,
     /// What it has just reset.
     pub(super) restore: Option<Restore>,
     /// The batch under way, while it may have to be said again.
@@ -193,6 +204,7 @@ impl Session {
             wishes: Wishes::default(),
             traces: None,
             pins: None,
+            recall: Recall::Sure,
             restore: None,
             replay: Replay::default(),
             channels: Channels::default(),
@@ -337,6 +349,7 @@ impl Session {
         }
         (self.traces, self.pins, self.restore) = (None, None, None);
         self.replay.give_up();
+        self.recall = Recall::Sure;
         self.nudged = false;
     }
 

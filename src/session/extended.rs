@@ -17,7 +17,7 @@ use super::error::SessionError;
 use super::from_client::{Act, whole_body};
 use super::names::cut;
 use super::owed::{Kind, Why};
-use super::refusals::{AGAIN, taken};
+use super::refusals::{AGAIN, stale_promise, taken};
 use super::statements::Lookup;
 
 /// A Parse up to this size is held whole, so that its text can be compared and prepared again elsewhere. Larger
@@ -54,6 +54,9 @@ impl Session {
             self.send(Kind::Parse, Why::UnnamedParse);
             return Act::Pass;
         }
+        if self.awaits_forgetting() {
+            return Act::Stop(Halt::Wait);
+        }
         if let Some(act) = self.name_is_free(turn, view.name, view.rest, view.rest.len()) {
             return act;
         }
@@ -66,14 +69,13 @@ impl Session {
             return Act::Stop(Halt::Wait);
         }
         let known = matches!(found, Lookup::Found(()));
-        if known && self.tx != TxStatus::Idle && self.inflight.awaits_ready() {
-            return Act::Stop(Halt::Wait); // in a transaction that has failed by then it would be an error
-        }
         let by_sql = self.may_be_prepared_by_sql(view.name);
         self.begin_request(turn);
         self.tally.client_parses += 1;
         self.names.send(view.name, Some(Rc::clone(&statement)), self.segment);
-        if by_sql || known && self.tx == TxStatus::Failed {
+        // Behind what may have begun a transaction that has failed by then, it would be an error.
+        let may_have_failed = self.tx == TxStatus::Failed || self.inflight.awaits_ready();
+        if by_sql || known && may_have_failed {
             return self.parse_again(turn, if by_sql { view.name } else { AGAIN }, view.rest);
         }
         if known {
@@ -177,6 +179,9 @@ impl Session {
             Ok(statement) => statement,
             Err(act) => return act,
         };
+        if self.names.promised_otherwise(view.statement, statement.generation()) {
+            return self.refuse(turn, stale_promise());
+        }
         self.may_heal(view.statement);
         if let Err(refusal) = self.note_statement(turn, &statement) {
             return self.refuse(turn, refusal);
@@ -221,7 +226,8 @@ impl Session {
                     Ok(statement) => statement,
                     Err(act) => return act,
                 };
-                self.names.describe(name);
+                self.may_heal(name);
+                self.names.describe(name, statement.generation());
                 self.send(Kind::DescribeStatement, Why::Named(statement.id()));
                 turn.to_server.own(|out| put_describe_statement(out, statement.server_name()));
                 Act::Rewritten { front: header.wire_len }
@@ -280,6 +286,9 @@ impl Session {
 
     /// Makes sure that the server has the statement behind a client's name.
     fn ready_named(&mut self, turn: &mut Turn<'_>, name: &[u8]) -> Result<Rc<Statement>, Act> {
+        if self.awaits_forgetting() {
+            return Err(Act::Stop(Halt::Wait));
+        }
         let statement = match self.names.find(name, self.segment) {
             Lookup::Found(statement) => statement,
             Lookup::Wait => return Err(Act::Stop(Halt::Wait)),

@@ -96,7 +96,8 @@ impl Session {
             b'H' => header.wire_len > HEADER_LEN,
             _ => true,
         };
-        if matches!(self.gate, Gate::Preparing(_) | Gate::Resetting | Gate::Errand(_))
+        if self.replay.holds_up()
+            || matches!(self.gate, Gate::Preparing(_) | Gate::Resetting | Gate::Errand(_))
             || (owes && self.inflight.is_full())
         {
             return Act::Stop(Halt::Wait);

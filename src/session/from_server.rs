@@ -210,7 +210,7 @@ impl Session {
             self.names.revoke();
             self.inflight.retell_head(Why::ClientQuery);
         }
-        if self.heals(&head, error.code, body) {
+        if self.heals(turn, &head, error.code, body) {
             return Ok(false);
         }
         match head.why {
@@ -269,6 +269,7 @@ impl Session {
         if code == SqlState::FEATURE_NOT_SUPPORTED {
             // "cached plan must not change result type": parsed anew by whoever binds it next (C6).
             facts.statements.spoil(id);
+            self.names.told_of_stale_plan(id);
         } else if code == SqlState::UNDEFINED_PSTATEMENT {
             // Lost behind our back, to DEALLOCATE inside a function for instance.
             facts.statements.lose(id);

@@ -1,7 +1,7 @@
 //! A plan that somebody's DDL has made stale heals itself: nobody needs to RECONNECT.
 //!
 //! PostgreSQL refuses to run such a plan with 0A000 "cached plan must not change result type", in place of the answer to
-//! Bind, so before anything was executed. Outside a transaction block the client's batch can be said again behind a new
+//! Bind or Describe, so before anything was executed. Outside a transaction block the client's batch can be said again behind a new
 //! Parse, unseen (C6). That is done if all of the batch was kept, nothing of its answers has reached the client, nothing
 //! was sent behind it, and the client was not promised the old columns: then it gets the error, once.
 
@@ -9,7 +9,7 @@ use super::conversation::{Halt, Session, Turn};
 use super::error::SessionError;
 use super::outbox::Outbox;
 use super::owed::{Kind, Owed, Why};
-use crate::proto::{FrameHeader, SqlState, TxStatus};
+use crate::proto::{FrameHeader, SqlState, TxStatus, put_sync};
 
 /// Bytes of a batch that are kept: most have some hundred, and a larger one is as well told of the error.
 const MAX_KEPT: usize = 16 * 1024;
@@ -57,7 +57,8 @@ impl Replay {
     }
 
     fn keep_message(&mut self, header: FrameHeader, rest: &[u8]) {
-        let message = rest.get(..header.wire_len).filter(|_| matches!(header.tag, b'B' | b'D' | b'E' | b'S'));
+        let message =
+            rest.get(..header.wire_len).filter(|_| matches!(header.tag, b'B' | b'D' | b'E' | b'H' | b'S'));
         match message {
             Some(message) if self.bytes.len() + message.len() <= MAX_KEPT => self.bytes.extend(message),
             Some(_) | None => return self.give_up(),
@@ -65,6 +66,12 @@ impl Replay {
         if header.tag == b'S' {
             self.stage = Stage::Kept;
         }
+    }
+
+    /// Whether what the client says now has to wait until the batch before it was said again.
+    #[inline]
+    pub(super) fn holds_up(&self) -> bool {
+        self.stage == Stage::Failed
     }
 
     /// The client has had an answer, or the batch is not one that can be said again.
@@ -75,7 +82,7 @@ impl Replay {
 }
 
 impl Session {
-    /// A statement of this name is about to be bound on a server that has had it for a while.
+    /// A statement of this name is about to be bound or described on a server that may have had it for a while.
     pub(super) fn may_heal(&mut self, name: &[u8]) {
         let first = self.inflight.is_empty() && !self.inflight.is_batch_open() && self.tx == TxStatus::Idle;
         if first && !self.names.is_described(name) {
@@ -83,17 +90,24 @@ impl Session {
         }
     }
 
-    /// Whether this error is for nobody, because the batch is said again.
-    pub(super) fn heals(&mut self, head: &Owed, code: SqlState, body: &[u8]) -> bool {
-        let is_stale = head.kind == Kind::Bind
+    /// Whether this error is for nobody, because the batch is said again: at once behind its Sync, or, if the client waits
+    /// for answers before it sends one, behind a Sync of ours.
+    pub(super) fn heals(&mut self, turn: &mut Turn<'_>, head: &Owed, code: SqlState, body: &[u8]) -> bool {
+        let is_stale = matches!(head.kind, Kind::Bind | Kind::DescribeStatement)
             && matches!(head.why, Why::Named(_))
             && code == SqlState::FEATURE_NOT_SUPPORTED
             && body.split(|&b| b == 0).any(|field| field == ROUTINE);
-        if !is_stale || self.replay.stage != Stage::Kept || !self.inflight.owes_only_a_sync() {
-            return false;
+        match self.replay.stage {
+            Stage::Kept if is_stale && self.inflight.owes_only_a_sync() => {
+                self.inflight.retell_last(Why::Heal);
+            }
+            Stage::Keeping if is_stale && self.inflight.is_empty() && self.from_client.left == 0 => {
+                turn.to_server.own(put_sync);
+                self.inflight.owe(Kind::Sync, Why::Heal);
+            }
+            Stage::Off | Stage::Keeping | Stage::Kept | Stage::Failed | Stage::SaidAgain => return false,
         }
         self.replay.stage = Stage::Failed;
-        self.inflight.retell_last(Why::Heal);
         true
     }
 

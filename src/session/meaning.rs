@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::TrackedNames;
 use super::catalog::{Catalog, Statement};
-use super::conversation::Session;
+use super::conversation::{Recall, Session};
 use super::settings::{MAX_SETTINGS, ROLE, SESSION_AUTHORIZATION};
 use super::sql::{self, Features};
 use super::statements::Lookup;
@@ -61,6 +61,14 @@ impl Session {
             return statement;
         }
         catalog.intern(statement.rest(), &in_force)
+    }
+
+    /// Whether it hangs on an answer to come which statements there are at all: DEALLOCATE ALL is on its way.
+    pub(super) fn awaits_forgetting(&mut self) -> bool {
+        if self.inflight.is_empty() {
+            self.recall = Recall::Sure;
+        }
+        self.recall == Recall::InDoubt
     }
 
     /// Whether a name may be that of a statement made with PREPARE: if the server has not been asked yet, it would know.

@@ -41,8 +41,8 @@ struct Name {
     statement: Rc<Statement>,
     /// The client was told that there is no such statement, so it may make one.
     told_lost: bool,
-    /// The client has asked which columns it has.
-    described: bool,
+    /// The generation of the plan whose columns the client has asked for, if it has.
+    described: Option<u32>,
 }
 
 #[derive(Debug)]
@@ -50,7 +50,7 @@ struct SentName {
     name: Box<[u8]>,
     /// What the name will stand for; `None` when it was closed.
     becomes: Option<Rc<Statement>>,
-    described: bool,
+    described: Option<u32>,
     segment: u64,
 }
 
@@ -72,7 +72,7 @@ impl ClientStatements {
         let this = self.0.get_or_insert_default();
         let name = cut(name);
         this.count(name, becomes.as_deref());
-        this.sent.push_back(SentName { name: name.into(), becomes, described: false, segment });
+        this.sent.push_back(SentName { name: name.into(), becomes, described: None, segment });
     }
 
     /// The oldest change on its way has happened.
@@ -118,14 +118,40 @@ impl ClientStatements {
         })
     }
 
-    /// The client asks which columns a statement has.
-    pub fn describe(&mut self, name: &[u8]) {
-        let Some(this) = &mut self.0 else { return };
+    /// The client asks which columns a statement has: those of a plan of this generation.
+    pub fn describe(&mut self, name: &[u8], generation: u32) {
+        if let Some(described) = self.described(name) {
+            *described = Some(generation);
+        }
+    }
+
+    /// Whether the client was told the columns of an older plan than one of this generation. It is asked when the client
+    /// is about to be told so, once.
+    pub fn promised_otherwise(&mut self, name: &[u8], generation: u32) -> bool {
+        match self.described(name) {
+            Some(described) if described.is_some_and(|known| known != generation) => {
+                *described = Some(generation);
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    /// The client hears that the plan of a statement is stale, by which its generation has changed: once is enough.
+    pub fn told_of_stale_plan(&mut self, id: u64) {
+        for known in self.0.iter_mut().flat_map(|this| this.known.values_mut()) {
+            if known.statement.id() == id && known.described.is_some() {
+                known.described = Some(known.statement.generation());
+            }
+        }
+    }
+
+    fn described(&mut self, name: &[u8]) -> Option<&mut Option<u32>> {
+        let this = self.0.as_mut()?;
         let name = cut(name);
-        if let Some(sent) = this.sent.iter_mut().rev().find(|sent| *sent.name == *name) {
-            sent.described = true;
-        } else if let Some(known) = this.known.get_mut(name) {
-            known.described = true;
+        match this.sent.iter_mut().rev().find(|sent| *sent.name == *name) {
+            Some(sent) => Some(&mut sent.described),
+            None => this.known.get_mut(name).map(|known| &mut known.described),
         }
     }
 
@@ -134,8 +160,8 @@ impl ClientStatements {
         let Some(this) = &self.0 else { return false };
         let name = cut(name);
         match this.sent.iter().rev().find(|sent| *sent.name == *name) {
-            Some(sent) => sent.described,
-            None => this.known.get(name).is_some_and(|known| known.described),
+            Some(sent) => sent.described.is_some(),
+            None => this.known.get(name).is_some_and(|known| known.described.is_some()),
         }
     }
 
@@ -159,7 +185,7 @@ impl ClientStatements {
     pub(super) fn bring(&mut self, name: Box<[u8]>, statement: Rc<Statement>, told_lost: bool) {
         let this = self.0.get_or_insert_default();
         this.count(&name, Some(&statement));
-        this.known.insert(name, Name { statement, told_lost, described: true });
+        this.known.insert(name, Name { described: Some(statement.generation()), statement, told_lost });
     }
 
     /// Whether no change is on its way.

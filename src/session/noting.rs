@@ -1,6 +1,6 @@
 //! What a client's texts may do to its session is noted when they are about to run.
 
-use super::conversation::Session;
+use super::conversation::{Recall, Session};
 use super::settings::MAX_SETTINGS;
 use super::sql::{self, Digest, Features};
 use super::survey::{PinReasons, Survey};
@@ -31,6 +31,9 @@ impl Session {
     /// Notes what a text that is about to run may do.
     pub(super) fn note(&mut self, digest: &Digest, text: &[u8]) {
         self.note_resets(digest);
+        if digest.features.intersects(Features::DISCARD_ALL | Features::DEALLOCATE_ALL) {
+            self.recall = Recall::InDoubt;
+        }
         if self.rules.mode == PoolMode::Session {
             return; // the server stays, and what is left in the end is reset
         }

@@ -81,6 +81,13 @@ impl Session {
     }
 }
 
+/// PostgreSQL's error for a plan whose columns are not those it was made with, when the client was told of those. Drivers
+/// know it by the function that finds it.
+pub(super) fn stale_promise() -> PgError {
+    let error = PgError::error(SqlState::FEATURE_NOT_SUPPORTED, "cached plan must not change result type");
+    PgError { stale_plan: true, ..error }
+}
+
 /// The error of a name that is in use.
 pub(super) fn taken(name: &[u8]) -> PgError {
     let text = format!("prepared statement \"{}\" already exists", shown(name));

@@ -33,8 +33,8 @@ const PINNED: &[u64] = &[695];
 /// Scripts played at once, each in a database of its own.
 const LANES: usize = 2;
 
-/// Scripts drawn unless `SEEDS` tells how many: few, until a BEGIN in a pipeline is known to the Parse behind it.
-const DRAWN: u64 = 60;
+/// Scripts drawn unless `SEEDS` tells how many: a minute and a half.
+const DRAWN: u64 = 1200;
 
 /// How long they are played at most.
 const TIME: Duration = Duration::from_mins(1);

@@ -76,6 +76,10 @@ fn done(tag: &str) -> Vec<u8> {
     message(b'C', format!("{tag}\0").as_bytes())
 }
 
+fn flush() -> Vec<u8> {
+    message(b'H', b"")
+}
+
 fn stale() -> Vec<u8> {
     message(b'E', b"SERROR\0VERROR\0C0A000\0Mplan\0RRevalidateCachedQuery\0\0")
 }
@@ -295,4 +299,37 @@ fn t25_deallocate_frees_a_name_of_the_protocol_and_execute_runs_it() {
     talk.client(&query("deallocate p"));
     talk.server(&[error(*b"25P02"), replies("Z")].concat());
     assert_eq!((talk.session.statements(), talk.facts.statements.len()), (1, 1), "it has failed");
+}
+
+#[test]
+fn c6_a_statement_just_prepared_is_described_though_its_plan_on_the_server_is_stale() {
+    let mut talk = prepared();
+    let (sent, heard) = talk.client(&all(&[parse("q", "select * from t"), message(b'D', b"Sq\0"), flush()]));
+    assert_eq!((sent.as_str(), heard.as_str()), ("D(pooler_1) H", "1"));
+    let (sent, heard, _) = talk.run(false, &stale());
+    assert_eq!((words(&sent).as_str(), words(&heard).as_str()), ("S", ""));
+    assert_eq!(talk.run(true, &bind("q")).2.halt, Halt::Wait, "what comes now stands behind it");
+    let (sent, heard, _) = talk.run(false, &replies("Z"));
+    assert_eq!(
+        (words(&sent).as_str(), words(&heard).as_str()),
+        ("C(pooler_1) P(pooler_1) D(pooler_1) H", "")
+    );
+    assert_eq!(talk.server(&replies("31tT")), "t T");
+    assert_eq!(talk.client(&all(&[bind("q"), execute(), sync()])).0, "B(pooler_1) E S");
+    assert_eq!(talk.server(&replies("2DCZ")), "2 D C Z(I)");
+    assert!(talk.at_rest());
+}
+
+#[test]
+fn c6_whoever_knows_the_old_columns_hears_once_that_they_have_changed() {
+    let mut talk = prepared();
+    talk.client(&all(&[message(b'D', b"Sp\0"), sync()]));
+    talk.server(&replies("tTZ"));
+    let Lookup::Found(statement) = talk.session.names.find(b"p", u64::MAX) else { panic!("it is there") };
+    statement.age();
+    let (sent, _) = talk.client(&all(&[bind("p"), execute(), sync()]));
+    assert!(sent.ends_with("D(pooler_refused) E S"), "{sent}");
+    let heard = talk.server(&[replies("31"), error(*b"26000"), replies("Z")].concat());
+    assert_eq!(heard, "E(0A000) Z(I)");
+    assert_eq!(talk.client(&all(&[bind("p"), execute(), sync()])).0, "B(pooler_1) E S");
 }
