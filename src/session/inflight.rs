@@ -186,8 +186,12 @@ impl InFlight {
 
     /// Whether the end of an earlier segment is still to come.
     pub fn awaits_ready(&self) -> bool {
-        let ends = |kind| matches!(kind, Kind::Sync | Kind::MaybeSync | Kind::Query | Kind::FunctionCall);
-        self.queue.iter().any(|owed| ends(owed.kind))
+        self.queue.iter().any(Owed::ends_segment)
+    }
+
+    /// How many segments that have been ended are not answered yet.
+    pub fn segments(&self) -> usize {
+        self.queue.iter().filter(|owed| owed.ends_segment()).count()
     }
 
     /// Whether the position can be told at all: after a COPY IN that failed, a Sync sent early may have been

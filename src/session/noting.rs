@@ -1,6 +1,6 @@
 //! What a client's texts may do to its session is noted when they are about to run.
 
-use super::conversation::{Recall, Session};
+use super::conversation::{Gate, Recall, Session};
 use super::settings::MAX_SETTINGS;
 use super::sql::{self, Digest, Features};
 use super::survey::{PinReasons, Survey};
@@ -94,7 +94,11 @@ impl Session {
 
     /// A statement failed: what was noted may not hold.
     pub(super) fn note_error(&mut self) {
-        self.restore = None;
+        // A RESET is in the last segment sent; an error in an earlier one is none of its business.
+        let its_own = usize::from(matches!(self.gate, Gate::Resetting));
+        if self.inflight.segments() <= its_own {
+            self.restore = None;
+        }
         self.channels.undone();
         if let Some(traces) = &mut self.traces {
             traces.doubtful = true;

@@ -119,6 +119,13 @@ pub struct Owed {
     pub why: Why,
 }
 
+impl Owed {
+    /// Whether it is what a `Z` answers.
+    pub(super) const fn ends_segment(&self) -> bool {
+        matches!(self.kind, Kind::Sync | Kind::MaybeSync | Kind::Query | Kind::FunctionCall)
+    }
+}
+
 /// COPY as the server has announced it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CopyState {

@@ -194,6 +194,19 @@ fn t8_reset_goes_back_to_the_clients_own_startup_value_before_it_hears_of_it() {
 }
 
 #[test]
+fn t8_an_error_before_a_reset_in_a_pipeline_does_not_keep_it_from_the_startup_values() {
+    let zone = TrackedNames::new(&[]).index(b"TimeZone").unwrap();
+    let mut talk = with_startup(&[("work_mem", "9MB")], &[(zone, "UTC")]);
+    talk.facts.params.set(zone, b"UTC");
+    talk.client(&all(&[execute(), sync(), query("reset all")]));
+    talk.server(&[error(*b"34000"), replies("Z")].concat());
+    let (sent, heard, _) =
+        talk.run(false, &[done("RESET"), status("TimeZone", "CET"), replies("Z")].concat());
+    assert_eq!(words(&heard), "C");
+    assert!(String::from_utf8_lossy(&sent).contains("9MB"));
+}
+
+#[test]
 fn by_policy_settings_keep_the_server_or_end_with_the_transaction() {
     for state in [SessionState::Pin, SessionState::Clean] {
         let mut talk = talk(state);
