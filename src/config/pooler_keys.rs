@@ -99,7 +99,7 @@ pub static SETTINGS: &[Setting<Draft>] = &[
     .means("Extra servers of a pool whose clients wait too long"),
     row("reserve_pool_timeout", Is("5"), K::Limit(|d, v| d.config.defaults.reserve_pool_timeout = v))
         .means("Wait after which the reserve is used; 0 never uses it"),
-    row("pool_split", Is("auto"), K::PoolSplit(|d, v| d.config.defaults.pool_split = v))
+    row("pool_split", Is("off"), K::PoolSplit(|d, v| d.config.defaults.pool_split = v))
         .means("Whether several workers serve one pool: those too busy for one, none, or all"),
     // Sessions
     row("session_state", Is("track"), K::SessionState(|d, v| d.config.defaults.session_state = v))

@@ -180,6 +180,21 @@ impl Home {
         session.on_server(&mut turn, input)
     }
 
+    /// What a server without a client has to be told so that what this conversation wants is in force.
+    pub fn link(&self, session: &mut Session, facts: &mut ServerFacts) -> Outbox {
+        let mut to_server = Outbox::default();
+        session.link(&mut Turn {
+            now: clock::now(),
+            facts: Some(facts),
+            catalog: &mut self.catalog.borrow_mut(),
+            names: &self.names,
+            pins: &self.pins.room,
+            to_server: &mut to_server,
+            to_client: &mut Outbox::default(),
+        });
+        to_server
+    }
+
     /// Lends no more servers until it is resumed, and listens no more.
     pub fn pause(&self) {
         self.pool.pause();

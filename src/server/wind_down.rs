@@ -15,7 +15,7 @@ use crate::config::PoolMode;
 use crate::net::{clock, rt};
 use crate::pool::{Lease, RetireReason, Retired, SlotGuard, SlotState};
 use crate::proto::PgError;
-use crate::session::{Halt, Leave, Outbox, ParamSet, Quiescent, Session, Startup};
+use crate::session::{Halt, Leave, Outbox, Quiescent, Session, Startup};
 
 /// Most bytes read from a server for a client that has gone; reading on would cost more than a new connection.
 const DRAIN_BYTES: usize = 1 << 20;
@@ -176,12 +176,17 @@ pub async fn try_startup(
 ) -> Result<Startup, Option<PgError>> {
     lease.mark(SlotState::Resetting);
     lease.entry.state.set("tested");
-    let mut session = Session::new(home.settings().rules, ParamSet::default());
+    let usual = home.welcome.borrow().as_ref().map(|welcome| welcome.followed().clone());
+    let mut session = Session::new(home.settings().rules, usual.unwrap_or_default());
     let trial = async {
+        // What an earlier client has in force there decides nothing about this one.
+        let own = home.link(&mut session, &mut lease.facts);
+        send_own(&mut lease, &own).await?;
+        let (mut unread, mut budget) = (Vec::new(), DRAIN_BYTES);
+        drain(home, &mut lease, &mut session, &mut unread, &mut budget).await?;
         let mut own = Outbox::default();
         session.try_values(values, &mut lease.facts, &mut own);
         send_own(&mut lease, &own).await?;
-        let (mut unread, mut budget) = (Vec::new(), DRAIN_BYTES);
         drain(home, &mut lease, &mut session, &mut unread, &mut budget).await?;
         session.release_after_end(0, unread.len())
     };

@@ -96,10 +96,17 @@ impl Session {
             b'H' => header.wire_len > HEADER_LEN,
             _ => true,
         };
-        if self.replay.holds_up()
-            || matches!(self.gate, Gate::Preparing(_) | Gate::Resetting | Gate::Errand(_))
-            || (owes && self.inflight.is_full())
-        {
+        let held = match self.gate {
+            Gate::Preparing(_) | Gate::Errand(_) => true,
+            // Only the client can end its COPY.
+            Gate::Resetting => match header.tag {
+                b'd' | b'c' | b'f' => false,
+                b'H' | b'S' => !self.inflight.copy().is_in(),
+                _ => true,
+            },
+            Gate::Open | Gate::SkipToSync => false,
+        };
+        if held || self.replay.holds_up() || (owes && self.inflight.is_full()) {
             return Act::Stop(Halt::Wait);
         }
         if matches!(self.gate, Gate::SkipToSync) {

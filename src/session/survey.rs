@@ -119,6 +119,9 @@ impl Survey {
     /// What `features`, seen since the last question, and the names they touched call for. `pinned`: what was found
     /// then. `doubtful`: whether the statements have held is not certain.
     pub(super) fn of(features: Features, names: &[Box<[u8]>], doubtful: bool, pinned: PinReasons) -> Self {
+        // What a question before this one was about is not known: this one is about all there is.
+        let features =
+            if pinned.intersects(PinReasons::UNKNOWN) { features.with(Features::UNJUDGED) } else { features };
         let settings = if features.intersects(SETTINGS_AT_LARGE) || doubtful && !names.is_empty() {
             Asked::All
         } else if names.is_empty() {

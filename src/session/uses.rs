@@ -160,12 +160,17 @@ impl Session {
         }
     }
 
-    /// Notes what a statement uses that is parsed under a name of the server's own.
+    /// Notes what a statement uses and may do that is parsed under a name of the server's own.
     pub(super) fn observe_parse(&mut self, header: FrameHeader, rest: &[u8]) {
-        let Some(view) = whole_body(header, rest).and_then(ParseView::read) else { return };
+        let Some(view) = whole_body(header, rest).and_then(ParseView::read) else {
+            return self.note_unread();
+        };
         let text = text_of(view.rest);
         if let Some(digest) = sql::digest(text, self.reading()) {
             self.observe(&digest, text);
+            if self.reads_texts() {
+                self.note(&digest, text);
+            }
         }
     }
 
