@@ -24,11 +24,15 @@ pub(super) fn is_plain(text: &[u8]) -> bool {
     }
     let mut lexer = Lexer::new(text, Reading { standard_strings: true, ascii_safe: true });
     let mut head = lexer.next();
-    while matches!(head.kind, Kind::Mark(b';' | b'(')) {
+    while head.kind == Kind::Mark(b';') {
+        head = lexer.next();
+    }
+    let nothing = head.kind == Kind::End;
+    while head.kind == Kind::Mark(b'(') {
         head = lexer.next();
     }
     if head.kind != Kind::Word {
-        return head.kind == Kind::End;
+        return nothing;
     }
     matches!(start(lexer.bytes(head)), Start::Plain | Start::Transaction)
         && !suspicious(text.get(head.end..).unwrap_or_default())

@@ -190,8 +190,13 @@ proptest! {
         for text in [text.as_str(), text.get("select ".len()..).unwrap()] {
             let text = text.as_bytes();
             if plain::is_plain(text) && (reading.ascii_safe || text.is_ascii()) {
-                // What does not end is refused by PostgreSQL; nothing else may go unnoticed.
-                let refused = if breaks_off(text, reading) { Features::UNJUDGED } else { Features::NONE };
+                // What does not end is refused by PostgreSQL, and told beside what else the text does; nothing else
+                // may go unnoticed.
+                let refused = if breaks_off(text, reading) {
+                    Features::UNJUDGED | Features::TRANSACTION
+                } else {
+                    Features::NONE
+                };
                 prop_assert_eq!(judged(text, reading).without(refused), Features::NONE);
             }
         }

@@ -308,6 +308,14 @@ fn bodies_of_functions_and_rules_are_not_statements_of_the_session() {
 }
 
 #[test]
+fn an_end_within_parentheses_is_not_judged() {
+    for text in ["( ;", "( ; select 1", ";(;set x = 1"] {
+        assert!(features(text).contains(F::UNJUDGED), "{text}");
+    }
+    assert_eq!(features(" ; ;; "), F::NONE);
+}
+
+#[test]
 fn what_is_beyond_the_bounds_is_not_judged() {
     let many = "select 1;".repeat(MAX_STATEMENTS + 1);
     assert_eq!(features(&many), F::UNJUDGED);
