@@ -116,6 +116,15 @@ pub fn put_bind_front(out: &mut Vec<u8>, original: FrameHeader, view: &BindView<
     put_string(out, statement);
 }
 
+/// Appends a Bind of a statement to the unnamed portal, without parameters.
+pub fn put_bare_bind(out: &mut Vec<u8>, statement: &[u8]) {
+    put_framed(out, b'B', |out| {
+        put_string(out, b"");
+        put_string(out, statement);
+        out.extend([0; 6]);
+    });
+}
+
 /// Appends a Describe of a statement.
 pub fn put_describe_statement(out: &mut Vec<u8>, name: &[u8]) {
     put_framed(out, b'D', |out| {
@@ -160,10 +169,15 @@ pub fn put_copy_fail(out: &mut Vec<u8>, reason: &str) {
 ///
 /// Values travel as parameters and never become part of the SQL text (S34). A value with a NUL inside cannot be
 /// sent; callers read theirs from NUL-terminated fields.
-pub fn put_bound_statement(out: &mut Vec<u8>, name: &[u8], sql: &str, parameters: &[Option<&[u8]>]) {
+pub fn put_bound_statement(
+    out: &mut Vec<u8>,
+    name: &[u8],
+    sql: impl AsRef<[u8]>,
+    parameters: &[Option<&[u8]>],
+) {
     put_framed(out, b'P', |out| {
         put_string(out, name);
-        put_string(out, sql.as_bytes());
+        put_string(out, sql.as_ref());
         out.extend(0i16.to_be_bytes());
     });
     put_framed(out, b'B', |out| {

@@ -1,7 +1,7 @@
 //! A pool with everything that clients of one (database, server user) share on its home worker.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,7 +26,8 @@ use crate::session::{
 #[derive(Debug, Default)]
 pub struct Startups {
     tried: HashMap<Vec<(String, Vec<u8>)>, Rc<Startup>>,
-    last: Rc<Wished>,
+    /// What the last clients came to wish, the latest first.
+    recent: VecDeque<Rc<Wished>>,
 }
 
 impl Startups {
@@ -45,12 +46,15 @@ impl Startups {
         self.tried.insert(values, Rc::clone(startup));
     }
 
-    /// The same values, in one place with those of the last client if they are equal.
+    /// The same values, in one place with those of a client before if they are equal.
     pub fn share(&mut self, startup: Startup) -> Rc<Wished> {
-        if *self.last.startup() != startup {
-            self.last = Rc::new(startup.into());
-        }
-        Rc::clone(&self.last)
+        /// Applications of one pool whose clients come by turns.
+        const MAX_RECENT: usize = 8;
+        let known = self.recent.iter().position(|wished| *wished.startup() == startup);
+        let wished = known.and_then(|at| self.recent.remove(at)).unwrap_or_else(|| Rc::new(startup.into()));
+        self.recent.truncate(MAX_RECENT - 1);
+        self.recent.push_front(Rc::clone(&wished));
+        wished
     }
 }
 
@@ -163,6 +167,15 @@ impl Home {
         if before != after {
             self.welcome.replace(Some(Rc::new(known.changed(&self.names, before, after))));
         }
+    }
+
+    /// What its servers are like is not known any more: none of them is lent again, and what they told or made of
+    /// startup values is forgotten.
+    pub fn outdate(&self, now: Instant) {
+        self.welcome.replace(None);
+        self.startups.replace(Startups::default());
+        self.pool.mark_all_for_closing(now);
+        self.listener.renew();
     }
 
     /// Gives bytes of a server without a client to the conversation that knows its position; what that would say is

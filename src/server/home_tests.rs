@@ -1,5 +1,7 @@
 //! What clients leave to those who come after them: nothing, or a server that was reset.
 
+use std::rc::Rc;
+
 use tokio::task::LocalSet;
 
 use super::give_back;
@@ -7,7 +9,7 @@ use super::test_net::{read_some, soon};
 use super::test_pool::{home, lent, settings};
 use crate::config::PoolMode;
 use crate::net::clock;
-use crate::session::{ParamSet, Quiescent, Session};
+use crate::session::{ParamSet, Quiescent, Session, Startup};
 
 /// The welcome was once taken from whatever an idle server had in force, so that the time zone of one client became
 /// everybody's (S31).
@@ -65,4 +67,29 @@ async fn r3_a_session_ends_with_a_reset_or_with_its_server_whatever_mode_the_poo
         let lent_again = again.try_now(clock::now()).is_some_and(|outcome| outcome.is_ok());
         assert_eq!(lent_again, lives_on, "{name}");
     }
+}
+
+#[tokio::test]
+async fn applications_that_come_by_turns_share_what_they_wish() {
+    let home = home(PoolMode::Transaction, None);
+    let startup = |name: &str| Startup { reported: vec![(4, name.as_bytes().into())], ..Startup::default() };
+    let mut startups = home.startups.borrow_mut();
+    let (one, other) = (startups.share(startup("one")), startups.share(startup("other")));
+    assert!(Rc::ptr_eq(&one, &startups.share(startup("one"))));
+    assert!(Rc::ptr_eq(&other, &startups.share(startup("other"))));
+}
+
+/// A newer PostgreSQL behind the same name may spell, refuse and report otherwise.
+#[tokio::test]
+async fn what_servers_made_of_startup_values_is_forgotten_with_them() {
+    let home = home(PoolMode::Transaction, None);
+    let (lease, _peer) = lent(&home, &[("server_version", "15.0")]).await;
+    let values = vec![("work_mem".to_owned(), b"9MB".to_vec())];
+    home.startups.borrow_mut().learn(values.clone(), &Rc::default());
+    assert!(home.startups.borrow().get(&values).is_some());
+    home.outdate(clock::now());
+    assert!(home.startups.borrow().get(&values).is_none() && home.welcome.borrow().is_none());
+    lease.release(Quiescent::for_test(), clock::now());
+    let mut again = home.pool.checkout(clock::now());
+    assert!(again.try_now(clock::now()).is_none(), "its servers are lent no more");
 }

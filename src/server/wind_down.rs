@@ -160,6 +160,7 @@ async fn run_reset(
     send_own(lease, &own).await?;
     let (mut unread, mut budget) = (Vec::new(), DRAIN_BYTES);
     drain(home, lease, session, &mut unread, &mut budget).await?;
+    lease.facts.was_reset(sql);
     session.release_after_end(0, unread.len())
 }
 

@@ -36,16 +36,13 @@ impl Session {
         Ok(())
     }
 
-    /// Notes what the unnamed statement may do that is about to be parsed.
+    /// The unnamed statement is about to be parsed: whether it may do anything is noted, not yet what.
     pub(super) fn note_unnamed(&mut self, rest: &[u8]) {
         let text = text_of(rest);
         let digest = sql::digest(text, self.reading());
         self.unnamed_leaves_traces = digest.is_some();
         if let Some(digest) = digest {
             self.observe(&digest, text);
-            if self.reads_texts() {
-                self.note(&digest, text);
-            }
         }
     }
 

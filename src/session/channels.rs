@@ -8,14 +8,15 @@
 
 use std::rc::Rc;
 
-use super::conversation::{Gate, Own, Session, Turn};
+use super::conversation::{Gate, Session, Turn};
 use super::ear::{Ear, MAX_CHANNELS, Name, channel_of};
 use super::outbox::Outbox;
 use super::owed::Why;
+use super::own::Own;
 use super::sql::{Digest, Features};
 use super::survey::{Findings, PinReasons};
 use crate::config::SessionState;
-use crate::proto::{TxStatus, put_bound_statement, put_ready, put_sync};
+use crate::proto::{TxStatus, put_ready};
 
 /// What the pool's listener is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -188,16 +189,9 @@ impl Session {
         let Gate::Errand(errand) = self.gate else { return };
         self.gate = Gate::Open;
         if errand == Errand::Register && granted {
-            let own = self.own_name();
-            turn.to_server.own(|out| {
-                put_bound_statement(out, own, "UNLISTEN *", &[]);
-                put_sync(out);
-            });
-            self.owe_own(1, Why::Own);
-            self.gate = Gate::Preparing(Own::Unlisten);
-            if let Some(facts) = turn.facts.as_deref_mut().filter(|_| own.is_empty()) {
-                facts.unnamed = None;
-            }
+            let mut batch = self.own_batch(Own::Unlisten);
+            batch.add(Why::Own, "UNLISTEN *", &[]);
+            self.send_own(turn, batch);
             return;
         }
         if self.answers_now() {

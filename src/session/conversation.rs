@@ -18,12 +18,14 @@ use super::inflight::InFlight;
 use super::names::ClientStatements;
 use super::outbox::Outbox;
 use super::owed::{Kind, Owed};
+use super::own::OwnBatch;
 use super::params::{ParamSet, TrackedNames};
 use super::pins::{PinRoom, Pins};
 use super::quiescent::Quiescent;
+use super::resets::PreparedResets;
 use super::settings::Settings;
+use super::sql::Features;
 use super::statements::ServerStatements;
-use super::survey::Survey;
 use super::tally::Tally;
 use super::tracking::Traces;
 use super::unnamed::Unnamed;
@@ -111,7 +113,7 @@ pub(super) enum Gate {
     /// They may.
     Open,
     /// Messages of our own are under way; the client waits.
-    Preparing(Own),
+    Preparing(Box<OwnBatch>),
     /// When what was sent is answered, something has to be settled before the client hears of it: what it has reset of
     /// its startup packet is put in force again, or the channels it listens to are taken over.
     Resetting,
@@ -121,6 +123,15 @@ pub(super) enum Gate {
     SkipToSync,
 }
 
+/// Whether the client is still there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Presence {
+    /// It is.
+    Here,
+    /// It has gone: what it left is brought to its end, and nothing else is begun.
+    Left,
+}
+
 /// Whether a server is known to have the statements that the record says it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Recall {
@@ -128,21 +139,6 @@ pub(super) enum Recall {
     Sure,
     /// The client may have made it forget them; it has not answered yet.
     InDoubt,
-}
-
-/// What our own messages are for.
-#[derive(Debug)]
-pub(super) enum Own {
-    /// They put in force what the client wants on a server it has just got.
-    Link,
-    /// They put the client's startup values in force again; the answer to its request follows.
-    Restore,
-    /// They ask what the client has done to its session.
-    Survey(Box<Survey>),
-    /// They end what the client has left there.
-    Clean,
-    /// They end its listening there: the pool's listener has taken over.
-    Unlisten,
 }
 
 /// See the module.
@@ -169,6 +165,10 @@ pub struct Session {
     pub(super) pins: Option<Box<Pins>>,
     /// Whether the server is still known to have the statements on record.
     pub(super) recall: Recall,
+    /// Whether it is still there.
+    pub(super) presence: Presence,
+    /// Statements it has prepared that reset something, where their names are the server's.
+    pub(super) prepared_resets: Option<Box<PreparedResets>>,
     /// What it has just reset.
     pub(super) restore: Option<Restore>,
     /// The batch under way, while it may have to be said again.
@@ -205,6 +205,8 @@ impl Session {
             traces: None,
             pins: None,
             recall: Recall::Sure,
+            presence: Presence::Here,
+            prepared_resets: None,
             restore: None,
             replay: Replay::default(),
             channels: Channels::default(),
@@ -231,6 +233,9 @@ impl Session {
         self.inflight.reuse(&mut facts.spare);
         self.request_since = self.request_since.map(|_| turn.now);
         self.xact_since = self.xact_since.map(|_| turn.now);
+        if self.creates_temporarily() && self.rules.mode != PoolMode::Session && self.reads_texts() {
+            self.traces.get_or_insert_default().features |= Features::TEMP;
+        }
         self.put_in_force(turn);
     }
 
@@ -347,7 +352,7 @@ impl Session {
         if matches!(self.gate, Gate::Preparing(_) | Gate::Resetting | Gate::Errand(_)) {
             self.gate = Gate::Open;
         }
-        (self.traces, self.pins, self.restore) = (None, None, None);
+        (self.traces, self.pins, self.restore, self.prepared_resets) = (None, None, None, None);
         self.replay.give_up();
         self.recall = Recall::Sure;
         self.nudged = false;

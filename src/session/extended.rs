@@ -26,7 +26,7 @@ use super::statements::Lookup;
 pub(super) const MAX_HELD_PARSE: usize = 256 * 1024;
 
 /// Bytes of a Bind in which both names must end; PostgreSQL uses 63 of each.
-const MAX_BIND_NAMES: usize = 16 * 1024;
+pub(super) const MAX_BIND_NAMES: usize = 16 * 1024;
 
 /// Statements closed at most in front of one Bind, so that a lowered limit is reached bit by bit.
 const MAX_EVICTIONS: usize = 8;
@@ -160,11 +160,11 @@ impl Session {
             return wait_for_names(body, "portal or statement name too long");
         };
         if view.statement.is_empty() {
-            if let Some(act) = self.ready_unnamed(turn) {
+            if let Some(act) = self.ready_unnamed(turn, Kind::Bind) {
                 return act;
             }
             if let Err(refusal) = self.note_unnamed_again(turn) {
-                return self.refuse(turn, refusal);
+                return self.refuse_as(turn, Kind::Bind, refusal);
             }
             if !self.note_values(&view, header, body) {
                 return Act::NeedBytes;
@@ -175,16 +175,16 @@ impl Session {
             self.note_unread();
             return self.plain_extended(turn, b'B', header, rest);
         }
-        let statement = match self.ready_named(turn, view.statement) {
+        let statement = match self.ready_named(turn, Kind::Bind, view.statement) {
             Ok(statement) => statement,
             Err(act) => return act,
         };
         if self.names.promised_otherwise(view.statement, statement.generation()) {
-            return self.refuse(turn, stale_promise());
+            return self.refuse_as(turn, Kind::Bind, stale_promise());
         }
         self.may_heal(view.statement);
         if let Err(refusal) = self.note_statement(turn, &statement) {
-            return self.refuse(turn, refusal);
+            return self.refuse_as(turn, Kind::Bind, refusal);
         }
         if !self.note_values(&view, header, body) {
             return Act::NeedBytes;
@@ -214,7 +214,7 @@ impl Session {
     pub(super) fn describe(&mut self, turn: &mut Turn<'_>, header: FrameHeader, rest: &[u8]) -> Act {
         let Some(body) = whole_body(header, rest) else { return Act::NeedBytes };
         match TargetView::read(body) {
-            Some(TargetView::Statement(b"")) => match self.ready_unnamed(turn) {
+            Some(TargetView::Statement(b"")) => match self.ready_unnamed(turn, Kind::DescribeStatement) {
                 Some(act) => act,
                 None => self.plain_extended(turn, b'D', header, rest),
             },
@@ -222,7 +222,7 @@ impl Session {
                 self.plain_extended(turn, b'D', header, rest)
             }
             Some(TargetView::Statement(name)) => {
-                let statement = match self.ready_named(turn, name) {
+                let statement = match self.ready_named(turn, Kind::DescribeStatement, name) {
                     Ok(statement) => statement,
                     Err(act) => return act,
                 };
@@ -285,7 +285,7 @@ impl Session {
     }
 
     /// Makes sure that the server has the statement behind a client's name.
-    fn ready_named(&mut self, turn: &mut Turn<'_>, name: &[u8]) -> Result<Rc<Statement>, Act> {
+    fn ready_named(&mut self, turn: &mut Turn<'_>, kind: Kind, name: &[u8]) -> Result<Rc<Statement>, Act> {
         if self.awaits_forgetting() {
             return Err(Act::Stop(Halt::Wait));
         }
@@ -293,7 +293,7 @@ impl Session {
             Lookup::Found(statement) => statement,
             Lookup::Wait => return Err(Act::Stop(Halt::Wait)),
             Lookup::Missing => {
-                return Err(self.refuse_unknown(turn, name));
+                return Err(self.refuse_unknown(turn, kind, name));
             }
         };
         let Some(facts) = turn.facts.as_deref_mut() else { return Err(Act::Stop(Halt::NeedServer)) };
@@ -307,7 +307,7 @@ impl Session {
             Lookup::Wait => return Err(Act::Stop(Halt::Wait)),
             Lookup::Found(()) => self.begin_request(turn),
             // Lost with the server's record of it, and nobody has the text.
-            Lookup::Missing if statement.is_private() => return Err(self.refuse_unknown(turn, name)),
+            Lookup::Missing if statement.is_private() => return Err(self.refuse_unknown(turn, kind, name)),
             Lookup::Missing => {
                 self.begin_request(turn);
                 self.send_parse(turn, &statement);
@@ -318,7 +318,7 @@ impl Session {
     }
 
     /// Makes sure that the server has the client's unnamed statement; `None` when the message may pass.
-    fn ready_unnamed(&mut self, turn: &mut Turn<'_>) -> Option<Act> {
+    fn ready_unnamed(&mut self, turn: &mut Turn<'_>, kind: Kind) -> Option<Act> {
         let on_server = turn.facts.as_deref().and_then(|facts: &ServerFacts| facts.unnamed);
         let prepare = match self.unnamed.find(on_server, self.segment) {
             Lookup::Wait => return Some(Act::Stop(Halt::Wait)),
@@ -327,7 +327,7 @@ impl Session {
                     SqlState::UNDEFINED_PSTATEMENT,
                     "unnamed prepared statement does not exist",
                 );
-                return Some(self.refuse(turn, error));
+                return Some(self.refuse_as(turn, kind, error));
             }
             Lookup::Found(None) => return None,
             Lookup::Found(Some((id, text))) => {

@@ -152,7 +152,12 @@ impl Session {
                 self.observe_parse(header, rest);
                 Kind::Parse
             }
-            b'B' => Kind::Bind,
+            b'B' => {
+                if !self.note_prepared_resets(header, rest) {
+                    return Act::NeedBytes;
+                }
+                Kind::Bind
+            }
             b'C' => Kind::Close,
             b'E' => Kind::Execute,
             _ => {

@@ -5,10 +5,11 @@ use std::ops::Range;
 use crate::config::PoolMode;
 use crate::proto::{FrameHeader, HEADER_LEN, PgError, Severity, SqlState, TxStatus};
 
-use super::conversation::{Body, Gate, Halt, Own, ServerFacts, Session, Taken, Turn};
+use super::conversation::{Body, Gate, Halt, ServerFacts, Session, Taken, Turn};
 use super::error::SessionError;
 use super::inflight::{Fit, Misfit};
 use super::owed::{Kind, Owed, PlainParts, Why};
+use super::own::Own;
 use super::settings::Settings;
 
 /// Bytes of an error held to learn its severity and code, which PostgreSQL sends first.
@@ -204,6 +205,9 @@ impl Session {
         for owed in &dropped {
             self.skipped(owed, facts);
         }
+        if self.repeats_own(&head, error.code) {
+            return Ok(false);
+        }
         self.note_error();
         if let Why::ClientDeallocate(id) = head.why {
             facts.statements.revoke_close(id);
@@ -214,7 +218,7 @@ impl Session {
             return Ok(false);
         }
         match head.why {
-            Why::Own => Err(SessionError::Parameter(error)),
+            Why::Own if !self.fails_in_block() => Err(SessionError::Parameter(error)),
             Why::Try | Why::Ask => {
                 self.answer.error = Some(error);
                 Ok(false)
@@ -246,6 +250,7 @@ impl Session {
             | Why::LocalClose
             | Why::Prepare
             | Why::PrepareUnnamed
+            | Why::Own
             | Why::RefuseTaken(_) => {
                 let complete = PgError::is_complete(body);
                 if !complete {
@@ -291,8 +296,9 @@ impl Session {
                 return Ok(false);
             }
             match std::mem::replace(&mut self.gate, Gate::Open) {
-                Gate::Preparing(own) => {
-                    self.prepared(&own, turn);
+                Gate::Preparing(batch) => {
+                    let Some(own) = self.own_answered(turn, *batch) else { return Ok(false) };
+                    self.own_done(&own, turn);
                     let answers = match own {
                         Own::Restore => !self.settle_channels(turn),
                         Own::Link | Own::Survey(_) | Own::Clean | Own::Unlisten => self.answers_now(),
@@ -319,26 +325,6 @@ impl Session {
             return Err(SessionError::BlockInStatementMode);
         }
         Ok(forward)
-    }
-
-    /// Our own messages have been answered.
-    fn prepared(&mut self, own: &Own, turn: &mut Turn<'_>) {
-        match own {
-            Own::Link => {
-                if let Some(facts) = turn.facts.as_deref_mut() {
-                    facts.settings = self.wishes.settings();
-                }
-            }
-            Own::Survey(survey) => self.settle_survey(survey, turn),
-            Own::Clean => {
-                self.pins = None;
-                if let Some(facts) = turn.facts.as_deref_mut() {
-                    facts.settings = self.wishes.settings();
-                }
-            }
-            Own::Unlisten => self.unlistened(),
-            Own::Restore => {}
-        }
     }
 
     /// Ends the open request when nothing is owed, and the transaction when the server is idle.

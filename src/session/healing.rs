@@ -5,7 +5,7 @@
 //! Parse, unseen (C6). That is done if all of the batch was kept, nothing of its answers has reached the client, nothing
 //! was sent behind it, and the client was not promised the old columns: then it gets the error, once.
 
-use super::conversation::{Halt, Session, Turn};
+use super::conversation::{Gate, Halt, Session, Turn};
 use super::error::SessionError;
 use super::outbox::Outbox;
 use super::owed::{Kind, Owed, Why};
@@ -124,6 +124,9 @@ impl Session {
             return Err(unhealed);
         }
         self.replay.stage = Stage::SaidAgain;
+        if matches!(self.gate, Gate::Resetting) {
+            self.gate = Gate::Open; // what it was for has not happened; it is noted anew
+        }
         let bytes = std::mem::take(&mut self.replay.bytes);
         let mut to_server = Outbox::default();
         let taken = self.on_client(

@@ -2,7 +2,7 @@
 
 use crate::proto::{TxStatus, put_close_statement, put_copy_fail, put_query, put_sync};
 
-use super::conversation::{ServerFacts, Session};
+use super::conversation::{Gate, Presence, ServerFacts, Session};
 use super::outbox::Outbox;
 use super::owed::{Kind, Why};
 use super::quiescent::Quiescent;
@@ -37,7 +37,7 @@ impl Session {
         unread: usize,
         to_server: &mut Outbox,
     ) -> Leave {
-        self.restore = None;
+        self.begin_nothing_more();
         let half_sent = self.from_client.left > 0 && self.from_client.pass;
         if half_sent || unsent > 0 || !self.inflight.is_certain() {
             return Leave::Close;
@@ -75,6 +75,16 @@ impl Session {
         }
         self.close_private(facts, to_server)
             .unwrap_or_else(|| self.release_after_end(unsent, unread).map_or(Leave::Close, Leave::AtRest))
+    }
+
+    /// Nobody waits for an answer any more, so nothing is begun for the client that the server would have to answer.
+    fn begin_nothing_more(&mut self) {
+        self.presence = Presence::Left;
+        self.restore = None;
+        self.replay.give_up();
+        if matches!(self.gate, Gate::Resetting | Gate::Errand(_)) {
+            self.gate = Gate::Open;
+        }
     }
 
     /// The client has left more than settings that are known: PostgreSQL undoes all of it (R12), but a loaded library.

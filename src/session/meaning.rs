@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::TrackedNames;
 use super::catalog::{Catalog, Statement};
 use super::conversation::{Recall, Session};
-use super::settings::{MAX_SETTINGS, ROLE, SESSION_AUTHORIZATION};
+use super::settings::{MAX_SETTINGS, ROLE, SEARCH_PATH, SESSION_AUTHORIZATION};
 use super::sql::{self, Features};
 use super::statements::Lookup;
 use crate::proto::{BindView, FrameHeader, HEADER_LEN};
@@ -30,7 +30,7 @@ fn may_name_setting(value: &[u8]) -> bool {
 const READING: [&[u8]; 8] = [
     ROLE,
     SESSION_AUTHORIZATION,
-    b"search_path",
+    SEARCH_PATH,
     b"array_nulls",
     b"backslash_quote",
     b"lc_monetary",

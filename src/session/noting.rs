@@ -5,7 +5,6 @@ use super::settings::MAX_SETTINGS;
 use super::sql::{self, Digest, Features};
 use super::survey::{PinReasons, Survey};
 use super::tracking::MAY_PIN;
-use super::wishes::Restore;
 use crate::config::{PoolMode, SessionState};
 use crate::proto::TxStatus;
 
@@ -17,20 +16,15 @@ const SETS: Features = Features::SET
     .with(Features::OPAQUE)
     .with(Features::UNJUDGED);
 
-/// What sets those settings that a text names.
-const NAMES_SETTINGS: Features = Features::SET.with(Features::SET_LOCAL).with(Features::SET_CONFIG);
-
-/// What one text does besides resetting settings so that nobody can tell what it amounts to.
-const BESIDE_RESETS: Features = Features::UNJUDGED_SETTINGS
-    .with(Features::UNJUDGED)
-    .with(Features::OPAQUE)
-    .with(Features::EXECUTE)
-    .with(Features::TRANSACTION);
-
 impl Session {
     /// Notes what a text that is about to run may do.
     pub(super) fn note(&mut self, digest: &Digest, text: &[u8]) {
         self.note_resets(digest);
+        self.note_traces(digest, text);
+    }
+
+    /// Notes what a text may do that the server will be asked about.
+    pub(super) fn note_traces(&mut self, digest: &Digest, text: &[u8]) {
         if digest.features.intersects(Features::DISCARD_ALL | Features::DEALLOCATE_ALL) {
             self.recall = Recall::InDoubt;
         }
@@ -68,27 +62,6 @@ impl Session {
         if traces.names.len() > MAX_SETTINGS {
             traces.names.clear();
             traces.features |= Features::UNJUDGED_SETTINGS;
-        }
-    }
-
-    /// RESET goes back to the server's defaults; the client's are those of its startup packet.
-    fn note_resets(&mut self, digest: &Digest) {
-        let resets = Features::RESET | Features::RESET_ALL | Features::DISCARD_ALL;
-        // Beside an end of the transaction what is put in force afterwards might be too much.
-        if !digest.features.intersects(resets) || digest.features.intersects(BESIDE_RESETS) {
-            return;
-        }
-        let Some(startup) = self.wishes.startup() else { return };
-        if digest.features.intersects(Features::RESET_ALL | Features::DISCARD_ALL) {
-            self.restore = Some(if digest.settings.is_empty() {
-                Restore::All
-            } else {
-                Restore::Except(digest.settings.clone())
-            });
-            return;
-        }
-        if !startup.is_empty() && !digest.features.intersects(NAMES_SETTINGS) {
-            self.restore = Some(Restore::Named(digest.settings.clone()));
         }
     }
 

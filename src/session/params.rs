@@ -28,8 +28,12 @@ impl TrackedNames {
     /// The index of `standard_conforming_strings`.
     pub const STANDARD_STRINGS: usize = 3;
 
+    /// The index of `search_path`.
+    pub(super) const SEARCH_PATH: usize = 6;
+
     /// Indexes of those that decide what names and literals in a text mean when it is parsed.
-    pub(super) const READING: [usize; 6] = [Self::CLIENT_ENCODING, 1, 2, Self::STANDARD_STRINGS, 5, 6];
+    pub(super) const READING: [usize; 6] =
+        [Self::CLIENT_ENCODING, 1, 2, Self::STANDARD_STRINGS, 5, Self::SEARCH_PATH];
 
     /// The index of `application_name`.
     pub const APPLICATION_NAME: usize = 4;

@@ -8,7 +8,9 @@ use super::extended::shown;
 use super::from_client::Act;
 use super::owed::{Kind, Why};
 use super::statements::Lookup;
-use crate::proto::{PgError, SqlState, put_close_statement, put_describe_statement, put_parse};
+use crate::proto::{
+    PgError, SqlState, put_bare_bind, put_close_statement, put_describe_statement, put_parse,
+};
 
 /// A name that is never prepared: to describe it makes the server fail where the client expects an error.
 const NEVER_PREPARED: &[u8] = b"pooler_refused";
@@ -17,16 +19,29 @@ const NEVER_PREPARED: &[u8] = b"pooler_refused";
 pub(super) const AGAIN: &[u8] = b"pooler_again";
 
 impl Session {
-    pub(super) fn refuse_unknown(&mut self, turn: &mut Turn<'_>, name: &[u8]) -> Act {
+    pub(super) fn refuse_unknown(&mut self, turn: &mut Turn<'_>, kind: Kind, name: &[u8]) -> Act {
         let text = format!("prepared statement \"{}\" does not exist", shown(name));
-        self.refuse(turn, PgError::error(SqlState::UNDEFINED_PSTATEMENT, text))
+        self.refuse_as(turn, kind, PgError::error(SqlState::UNDEFINED_PSTATEMENT, text))
     }
 
     /// Answers the message with an error in its place and makes the server skip as the client expects.
     pub(super) fn refuse(&mut self, turn: &mut Turn<'_>, error: PgError) -> Act {
+        self.refuse_as(turn, Kind::DescribeStatement, error)
+    }
+
+    /// The same for a message that may be a Bind, and then goes out as one: a server that turns out to read COPY data
+    /// complains of just this message.
+    pub(super) fn refuse_as(&mut self, turn: &mut Turn<'_>, kind: Kind, error: PgError) -> Act {
         self.begin_request(turn);
-        turn.to_server.own(|out| put_describe_statement(out, NEVER_PREPARED));
-        self.send(Kind::DescribeStatement, Why::Refuse(Box::new(error)));
+        let kind = if kind == Kind::Bind { kind } else { Kind::DescribeStatement };
+        turn.to_server.own(|out| {
+            if kind == Kind::Bind {
+                put_bare_bind(out, NEVER_PREPARED);
+            } else {
+                put_describe_statement(out, NEVER_PREPARED);
+            }
+        });
+        self.send(kind, Why::Refuse(Box::new(error)));
         Act::Drop
     }
 

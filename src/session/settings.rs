@@ -11,6 +11,9 @@ pub(super) const ROLE: &[u8] = b"role";
 /// The name of `SET SESSION AUTHORIZATION`.
 pub(super) const SESSION_AUTHORIZATION: &[u8] = b"session_authorization";
 
+/// Where names are looked for, and where new things are made.
+pub(super) const SEARCH_PATH: &[u8] = b"search_path";
+
 /// Names that are set like settings, and are a transaction's, or a seed that nobody can read: to set them again between
 /// transactions is an error.
 pub(super) const NOT_OF_SESSION: [&[u8]; 4] =

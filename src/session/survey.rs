@@ -13,7 +13,7 @@ use crate::metrics::PIN_REASONS;
 pub struct PinReasons(u16);
 
 impl PinReasons {
-    /// Temporary tables, functions or types.
+    /// Temporary tables, functions, types or whatever else.
     pub const TEMPORARY: Self = Self(1);
     /// Cursors WITH HOLD.
     pub const CURSOR: Self = Self(1 << 1);
@@ -65,6 +65,12 @@ impl PinReasons {
     #[must_use]
     pub const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+
+    /// Those that are in both.
+    #[must_use]
+    pub const fn both(self, other: Self) -> Self {
+        Self(self.0 & other.0)
     }
 
     /// Those that are not in `other`.
@@ -192,13 +198,10 @@ const SETTINGS_AT_LARGE: Features = Features::RESET
 const PROBES: [(PinReasons, &str); 5] = [
     (
         PinReasons::TEMPORARY,
-        "SELECT 'temp', NULL, NULL WHERE \
-         EXISTS (SELECT FROM pg_catalog.pg_class \
-         WHERE relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()) \
-         OR EXISTS (SELECT FROM pg_catalog.pg_proc \
-         WHERE pronamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()) \
-         OR EXISTS (SELECT FROM pg_catalog.pg_type \
-         WHERE typnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema())",
+        // Whatever stands in a schema depends on it: relations, functions, types, operators, text search things.
+        "SELECT 'temp', NULL, NULL WHERE EXISTS (SELECT FROM pg_catalog.pg_depend \
+         WHERE refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_namespace'::pg_catalog.regclass \
+         AND refobjid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema())",
     ),
     (
         PinReasons::CURSOR,
@@ -290,18 +293,19 @@ impl Findings {
         findings
     }
 
-    /// What ends all of it.
-    pub(super) fn cleaning(&self) -> Vec<u8> {
-        let mut sql =
-            b"CLOSE ALL; UNLISTEN *; SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD TEMP".to_vec();
+    /// What ends all of it, statement by statement.
+    pub(super) fn cleaning(&self) -> Vec<Vec<u8>> {
+        let fixed = ["CLOSE ALL", "UNLISTEN *", "SELECT pg_catalog.pg_advisory_unlock_all()", "DISCARD TEMP"];
+        let mut statements: Vec<_> = fixed.map(|sql| sql.as_bytes().to_vec()).into();
         for name in &self.prepared {
-            sql.extend(b"; DEALLOCATE \"");
+            let mut sql = b"DEALLOCATE \"".to_vec();
             for &byte in name {
                 sql.extend(std::iter::repeat_n(byte, if byte == b'"' { 2 } else { 1 }));
             }
             sql.push(b'"');
+            statements.push(sql);
         }
-        sql
+        statements
     }
 }
 
@@ -312,7 +316,7 @@ mod tests {
     #[test]
     fn s34_names_that_are_not_ours_are_quoted() {
         let findings = Findings { prepared: vec![b"a\"b; drop".as_slice().into()], ..Findings::default() };
-        assert!(findings.cleaning().ends_with(b"; DEALLOCATE \"a\"\"b; drop\""));
+        assert_eq!(findings.cleaning().last().unwrap(), b"DEALLOCATE \"a\"\"b; drop\"");
     }
 
     #[test]

@@ -5,15 +5,15 @@
 
 use std::rc::Rc;
 
-use super::answer::Answer;
-use super::conversation::{Gate, Own, ServerFacts, Session, Turn};
-use super::owed::{Kind, Why};
-use super::settings::{NOT_OF_SESSION, ROLE, SESSION_AUTHORIZATION, Settings};
-use super::sql::{Features, Reading};
+use super::TrackedNames;
+use super::conversation::{ServerFacts, Session, Turn};
+use super::owed::Why;
+use super::own::{Own, OwnBatch};
+use super::settings::{NOT_OF_SESSION, ROLE, SEARCH_PATH, SESSION_AUTHORIZATION, Settings};
+use super::sql::{self, Features, Reading};
 use super::survey::{Asked, Findings, PinReasons, Survey};
 use super::wishes::{Wished, Wishes};
 use crate::config::SessionState;
-use crate::proto::{put_bound_statement, put_query_parts, put_sync};
 
 /// What a conversation has done to its session since its server was asked last.
 #[derive(Debug, Default)]
@@ -47,19 +47,6 @@ fn is_ascii_safe(encoding: &[u8]) -> bool {
     !UNSAFE.iter().any(|name| encoding.eq_ignore_ascii_case(name))
 }
 
-/// The statement that gives settings values, name and value bound (S34); `None` gives one its default.
-fn set_config_sql(count: usize, local: bool) -> String {
-    let calls: Vec<String> =
-        (0..count).map(|i| format!("pg_catalog.set_config(${},${},{local})", 2 * i + 1, 2 * i + 2)).collect();
-    format!("SELECT {}", calls.join(","))
-}
-
-/// Appends a statement that gives settings values; a Sync has to follow.
-pub(super) fn put_settings(out: &mut Vec<u8>, own: &[u8], told: &[(&[u8], Option<&[u8]>)], local: bool) {
-    let values: Vec<_> = told.iter().flat_map(|(name, value)| [Some(*name), *value]).collect();
-    put_bound_statement(out, own, &set_config_sql(told.len(), local), &values);
-}
-
 impl Session {
     /// The same, for a client with these startup values.
     #[must_use]
@@ -77,8 +64,8 @@ impl Session {
     pub(super) fn reading(&self) -> Reading {
         let value = |index| self.params.value(index);
         Reading {
-            standard_strings: value(super::TrackedNames::STANDARD_STRINGS) != Some(b"off"),
-            ascii_safe: value(super::TrackedNames::CLIENT_ENCODING).is_none_or(is_ascii_safe),
+            standard_strings: value(TrackedNames::STANDARD_STRINGS) != Some(b"off"),
+            ascii_safe: value(TrackedNames::CLIENT_ENCODING).is_none_or(is_ascii_safe),
         }
     }
 
@@ -90,8 +77,10 @@ impl Session {
     /// Asks the server what has come of what was noted (own messages at rest, R51).
     pub fn ask_survey(&mut self, turn: &mut Turn<'_>) {
         self.give_pin_notice(turn);
+        let makes_temp = self.creates_temporarily();
         let Some(traces) = &self.traces else { return };
-        let mut survey = Survey::of(traces.features, &traces.names, traces.doubtful, self.pinned_for());
+        let features = if makes_temp { traces.features | Features::TEMP } else { traces.features };
+        let mut survey = Survey::of(features, &traces.names, traces.doubtful, self.pinned_for());
         survey.ask_also_for(&self.wishes.settings());
         if let Some(facts) = turn.facts.as_deref() {
             survey.ask_also_for(&facts.settings);
@@ -100,41 +89,17 @@ impl Session {
             self.traces = None;
             return;
         }
-        let own = self.own_name();
-        let names: Vec<_> = survey.names.iter().map(|name| Some(&**name)).collect();
-        turn.to_server.own(|out| {
-            put_bound_statement(out, own, &survey.sql(), &names);
-            put_sync(out);
-        });
-        self.owe_own(1, Why::Ask);
-        self.answer = Answer::default();
-        self.gate = Gate::Preparing(Own::Survey(Box::new(survey)));
-        if let Some(facts) = turn.facts.as_deref_mut().filter(|_| own.is_empty()) {
-            facts.unnamed = None;
-        }
+        let (sql, names) = (survey.sql(), survey.names.clone());
+        let names: Vec<_> = names.iter().map(|name| Some(&**name)).collect();
+        let mut batch = self.own_batch(Own::Survey(Box::new(survey)));
+        batch.add(Why::Ask, &sql, &names);
+        self.send_own(turn, batch);
     }
 
-    /// The name of a statement of our own for the time it runs: none, unless the client's unnamed one is only there.
-    pub(super) const fn own_name(&self) -> &'static [u8] {
-        if self.unnamed.is_pinned() { b"pooler_own" } else { b"" }
-    }
-
-    /// Notes bound statements of our own, and the Sync behind them.
-    pub(super) fn owe_own(&mut self, statements: usize, why: Why) {
-        for _ in 0..statements {
-            self.owe_statement(&why);
-        }
-        self.inflight.owe(Kind::Sync, why);
-    }
-
-    /// Notes one bound statement of our own.
-    pub(super) fn owe_statement(&mut self, why: &Why) {
-        for kind in [Kind::Parse, Kind::Bind, Kind::Execute] {
-            self.inflight.owe(kind, why.clone());
-        }
-        if !self.own_name().is_empty() {
-            self.inflight.owe(Kind::Close, why.clone());
-        }
+    /// Whether what the client creates may be temporary without saying so: its search path has that schema.
+    pub(super) fn creates_temporarily(&self) -> bool {
+        let path = self.wishes.get(SEARCH_PATH).or_else(|| self.params.value(TrackedNames::SEARCH_PATH));
+        path.is_some_and(sql::names_temp)
     }
 
     /// The answer has come.
@@ -164,25 +129,13 @@ impl Session {
         self.hold(reasons, prepared, cause);
     }
 
-    /// Ends what was found, by the policy: it was for one transaction.
-    fn clean(&mut self, findings: &Findings, turn: &mut Turn<'_>) {
-        self.put_in_force(turn);
-        if findings.reasons.is_empty() {
-            return;
-        }
-        let sql = findings.cleaning();
-        turn.to_server.own(|out| put_query_parts(out, &[&sql]));
-        self.inflight.owe(Kind::Query, Why::Own);
-        self.gate = Gate::Preparing(Own::Clean);
-    }
-
     /// What was found in force is what is in force there, and by the policy also what the client wants, or a reason to
     /// keep the server with it.
     fn adopt_settings(
         &mut self,
         survey: &Survey,
         findings: &Findings,
-        names: &super::TrackedNames,
+        names: &TrackedNames,
         facts: &mut ServerFacts,
     ) -> PinReasons {
         let is_reported = |name: &[u8]| names.index(name).is_some_and(|at| facts.params.value(at).is_some());
@@ -223,27 +176,27 @@ impl Session {
     /// After a RESET: puts the client's own startup values in force again, before it hears that it is done. Whether
     /// there are any.
     pub(super) fn begin_restore(&mut self, turn: &mut Turn<'_>) -> bool {
-        let own = self.own_name();
         let Some(restore) = self.restore.take() else { return false };
         let Some(startup) = self.wishes.startup() else { return false };
         let told = startup.chosen(turn.names, &restore);
         if told.is_empty() {
             return false;
         }
-        turn.to_server.own(|out| {
-            put_settings(out, own, &told, false);
-            put_sync(out);
-        });
-        self.owe_own(1, Why::Own);
-        self.gate = Gate::Preparing(Own::Restore);
-        if let Some(facts) = turn.facts.as_deref_mut().filter(|_| own.is_empty()) {
-            facts.unnamed = None;
-        }
+        let mut batch = self.own_batch(Own::Restore);
+        batch.add_settings(Why::Own, &told, false);
+        self.send_own(turn, batch);
         true
     }
 
     /// Puts in force what differs between the server and the client (own messages at rest, R51).
     pub(super) fn put_in_force(&mut self, turn: &mut Turn<'_>) {
+        let mut batch = self.own_batch(Own::Link);
+        self.add_difference(&mut batch, turn);
+        self.send_own(turn, batch);
+    }
+
+    /// Adds what differs between the server and the client.
+    pub(super) fn add_difference(&self, batch: &mut OwnBatch, turn: &mut Turn<'_>) {
         let Some(facts) = turn.facts.as_deref_mut() else { return };
         let wanted = self.wishes.settings();
         let params = self.params.differing(&facts.params);
@@ -257,36 +210,13 @@ impl Session {
         }
         // The encoding decides how the values of all others are read: it has a statement of its own.
         let encodes = |(name, _): &&(&[u8], Option<&[u8]>)| {
-            *name == turn.names.name(super::TrackedNames::CLIENT_ENCODING).as_bytes()
+            *name == turn.names.name(TrackedNames::CLIENT_ENCODING).as_bytes()
         };
         let encoding = usize::from(reported.first().as_ref().is_some_and(encodes));
         let (first, rest) = reported.split_at(encoding);
         let rest: Vec<_> = rest.iter().copied().chain(others.iter().copied()).collect();
-        let statements = [first, rest.as_slice()].into_iter().filter(|told| !told.is_empty());
-        let own = self.own_name();
-        let mut count = 0;
-        turn.to_server.own(|out| {
-            for told in statements {
-                put_settings(out, own, told, false);
-                count += 1;
-            }
-            put_sync(out);
-        });
-        self.owe_own(count, Why::Own);
-        facts.unnamed = None;
-        self.gate = Gate::Preparing(Own::Link);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn s34_values_are_bound_and_names_are_qualified() {
-        assert_eq!(
-            set_config_sql(2, false),
-            "SELECT pg_catalog.set_config($1,$2,false),pg_catalog.set_config($3,$4,false)"
-        );
+        for told in [first, rest.as_slice()].into_iter().filter(|told| !told.is_empty()) {
+            batch.add_settings(Why::Own, told, false);
+        }
     }
 }

@@ -2,12 +2,12 @@
 
 use super::conversation::{ServerFacts, Session};
 use super::outbox::Outbox;
-use super::owed::{Kind, Why};
+use super::owed::Why;
+use super::own::Own;
 use super::params::TrackedNames;
 use super::survey::{Asked, Findings, Survey};
-use super::tracking::put_settings;
 use super::wishes::Startup;
-use crate::proto::{PgError, put_bound_statement, put_sync};
+use crate::proto::PgError;
 
 impl Session {
     /// Sends a server at rest the values, to be in force until its answer ends: nothing of them stays (R51).
@@ -22,18 +22,13 @@ impl Session {
         let names = values.iter().map(|(name, _)| name.as_bytes().into()).collect();
         let survey = Survey { settings: Asked::Named, names, ..Survey::default() };
         let asked: Vec<_> = survey.names.iter().map(|name| Some(&**name)).collect();
-        to_server.own(|out| {
-            // The encoding, if there is one, decides how the others are read.
-            for told in told.split_inclusive(|(name, _)| name.eq_ignore_ascii_case(b"client_encoding")) {
-                put_settings(out, b"", told, true);
-                self.owe_statement(&Why::Try);
-            }
-            put_bound_statement(out, b"", &survey.sql(), &asked);
-            put_sync(out);
-        });
-        self.owe_statement(&Why::Ask);
-        self.inflight.owe(Kind::Sync, Why::Ask);
-        facts.unnamed = None;
+        let mut batch = self.own_batch(Own::Link);
+        // The encoding, if there is one, decides how the others are read.
+        for told in told.split_inclusive(|(name, _)| name.eq_ignore_ascii_case(b"client_encoding")) {
+            batch.add_settings(Why::Try, told, true);
+        }
+        batch.add(Why::Ask, survey.sql(), &asked);
+        self.post(&batch, facts, to_server);
     }
 
     /// What the server made of them, once it is drained.

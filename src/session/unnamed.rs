@@ -75,6 +75,8 @@ impl Unnamed {
         }
         match &self.current {
             None => Lookup::Missing,
+            // Its text was not kept: no other server can have it.
+            Some(text) if self.pinned && Some(text.id) != on_server => Lookup::Missing,
             Some(text) if Some(text.id) == on_server => Lookup::Found(None),
             Some(text) => Lookup::Found(Some((text.id, &text.rest))),
         }

@@ -166,11 +166,15 @@ impl Session {
             return self.note_unread();
         };
         let text = text_of(view.rest);
-        if let Some(digest) = sql::digest(text, self.reading()) {
-            self.observe(&digest, text);
+        let digest = sql::digest(text, self.reading());
+        if let Some(digest) = &digest {
+            self.observe(digest, text);
             if self.reads_texts() {
-                self.note(&digest, text);
+                self.note_traces(digest, text);
             }
+        }
+        if self.reads_texts() {
+            self.keep_resets(view.name, digest);
         }
     }
 

@@ -102,6 +102,11 @@ impl Wishes {
         self.0.as_ref().map(|wished| wished.settings.clone()).unwrap_or_default()
     }
 
+    /// The value wanted of a setting, by its name in lower case.
+    pub(super) fn get(&self, name: &[u8]) -> Option<&[u8]> {
+        self.0.as_ref()?.settings.get(name)
+    }
+
     pub(super) fn set_settings(&mut self, settings: Settings) {
         let mut wished = self.0.take().unwrap_or_default();
         if wished.settings != settings {

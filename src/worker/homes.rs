@@ -130,9 +130,7 @@ impl Worker {
             home.pool.set_limits(limits_of(config, entry, &key.user), now);
             bound_pins(&home, config, entry);
             if moved {
-                home.welcome.replace(None);
-                home.pool.mark_all_for_closing(now);
-                home.listener.renew();
+                home.outdate(now);
             }
         }
         self.make_standing_pools(now);

@@ -76,9 +76,7 @@ impl Worker {
             ToWorker::Reconnect(database) => {
                 self.sharing.next_epoch();
                 for home in self.homes_of(database.as_deref()) {
-                    home.welcome.replace(None);
-                    home.pool.mark_all_for_closing(now);
-                    home.listener.renew();
+                    home.outdate(now);
                 }
             }
             ToWorker::WaitClose(database, done) => {

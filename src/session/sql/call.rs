@@ -98,7 +98,7 @@ impl Judge<'_> {
 }
 
 /// Whether a string speaks of the temporary schema.
-pub(super) fn names_temp(text: &[u8]) -> bool {
+pub(crate) fn names_temp(text: &[u8]) -> bool {
     memchr_iter(b'_', text).any(|at| {
         let start = at.saturating_sub(2);
         text.get(start..start + PG_TEMP.len()).is_some_and(|word| word.eq_ignore_ascii_case(PG_TEMP))

@@ -19,6 +19,7 @@ mod set;
 mod tests;
 mod verb;
 
+pub(crate) use call::names_temp;
 pub(crate) use features::Features;
 pub(crate) use sample::{drops_at_commit, sample};
 

@@ -23,29 +23,12 @@ fn tagged(tag: &str, status: &str) -> Vec<u8> {
     [message(b'C', format!("{tag}\0").as_bytes()), replies(status)].concat()
 }
 
-fn talk() -> Talk {
-    let mut talk = Talk::transaction();
-    talk.session.rules.session_state = SessionState::Track;
-    talk
-}
-
 impl Talk {
     /// The listener is done; what the server and the client get.
     fn done(&mut self, granted: bool) -> (String, String) {
         self.session.ear().unwrap().set_progress(if granted { Progress::Done } else { Progress::Refused });
-        let (mut to_server, mut to_client) = (Outbox::default(), Outbox::default());
-        let mut turn = Turn {
-            now: self.now,
-            facts: self.linked.then_some(&mut self.facts),
-            catalog: &mut self.catalog,
-            names: &self.names,
-            pins: &self.pins,
-            to_server: &mut to_server,
-            to_client: &mut to_client,
-        };
-        self.session.errand_done(&mut turn, granted);
-        let collect = |out: &Outbox| words(&out.slices(&[]).flatten().copied().collect::<Vec<u8>>());
-        (collect(&to_server), collect(&to_client))
+        let (server, client) = self.act(|session, turn| session.errand_done(turn, granted));
+        (words(&server), words(&client))
     }
 
     fn channels(&self) -> Vec<String> {
@@ -55,7 +38,7 @@ impl Talk {
 
     /// Has it listen to these by now.
     fn listens_to(channels: &[&str]) -> Self {
-        let mut talk = talk();
+        let mut talk = talk(SessionState::Track);
         talk.client(&query("listen a"));
         assert_eq!(talk.server(&tagged("LISTEN", "Z")), "C", "the end is held back");
         assert_eq!(talk.server(&survey(channels)), "");
@@ -82,7 +65,7 @@ fn the_client_hears_that_it_listens_when_the_listener_does() {
 
 #[test]
 fn without_a_listener_the_server_is_kept() {
-    let mut talk = talk();
+    let mut talk = talk(SessionState::Track);
     talk.transaction_of("listen a", &tagged("LISTEN", "Z"));
     talk.server(&survey(&["a"]));
     assert_eq!(talk.done(false), (String::new(), "Z(I)".to_owned()));
@@ -92,7 +75,7 @@ fn without_a_listener_the_server_is_kept() {
 
 #[test]
 fn a_listen_that_came_to_nothing_asks_nobody() {
-    let mut talk = talk();
+    let mut talk = talk(SessionState::Track);
     assert_eq!(talk.transaction_of("listen a; rollback", &tagged("ROLLBACK", "Z")), "C");
     assert_eq!(talk.server(&survey(&[])), "Z(I)");
     assert!(talk.at_rest() && talk.session.ear().is_none());
@@ -100,7 +83,7 @@ fn a_listen_that_came_to_nothing_asks_nobody() {
 
 #[test]
 fn what_is_sent_behind_a_listen_waits() {
-    let mut talk = talk();
+    let mut talk = talk(SessionState::Track);
     let first = query("listen a");
     let (server, _, taken) = talk.run(true, &[first.clone(), query("select 1")].concat());
     assert_eq!((words(&server), taken), ("Q".into(), Taken { consumed: first.len(), halt: Halt::Wait }));
@@ -171,7 +154,7 @@ fn a_listening_client_may_rest() {
 
 #[test]
 fn a_client_that_leaves_while_its_server_listens_leaves_nothing() {
-    let mut talk = talk();
+    let mut talk = talk(SessionState::Track);
     talk.transaction_of("listen a", &tagged("LISTEN", "Z"));
     talk.server(&survey(&["a"]));
     let mut out = Outbox::default();

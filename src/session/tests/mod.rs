@@ -1,8 +1,11 @@
 //! The conversation by example and by property: scripts of both sides, cut everywhere.
 
+use std::rc::Rc;
 use std::time::Instant;
 
+mod healing;
 mod listening;
+mod own;
 mod properties;
 mod rules;
 mod statements;
@@ -81,6 +84,23 @@ impl Talk {
         let (_, client, taken) = self.run(false, input);
         assert_eq!(taken, Taken { consumed: input.len(), halt: Halt::More }, "{:?}", words(input));
         words(&client)
+    }
+
+    /// Something else happens to the conversation; what the server and the client get.
+    fn act(&mut self, act: impl FnOnce(&mut Session, &mut Turn<'_>)) -> (Vec<u8>, Vec<u8>) {
+        let (mut to_server, mut to_client) = (Outbox::default(), Outbox::default());
+        let mut turn = Turn {
+            now: self.now,
+            facts: self.linked.then_some(&mut self.facts),
+            catalog: &mut self.catalog,
+            names: &self.names,
+            pins: &self.pins,
+            to_server: &mut to_server,
+            to_client: &mut to_client,
+        };
+        act(&mut self.session, &mut turn);
+        let collect = |out: &Outbox| out.slices(&[]).flatten().copied().collect::<Vec<u8>>();
+        (collect(&to_server), collect(&to_client))
     }
 
     fn server_halt(&mut self, input: &[u8]) -> Halt {
@@ -165,4 +185,33 @@ fn replies(letters: &str) -> Vec<u8> {
 
 fn all(parts: &[Vec<u8>]) -> Vec<u8> {
     parts.concat()
+}
+
+fn rules(session_state: SessionState) -> Rules {
+    Rules { mode: PoolMode::Transaction, max_prepared: 10, session_state }
+}
+
+fn talk(session_state: SessionState) -> Talk {
+    let mut talk = Talk::transaction();
+    talk.session = Session::new(rules(session_state), ParamSet::default());
+    talk
+}
+
+fn with_startup(settings: &[(&str, &str)], reported: &[(usize, &str)]) -> Talk {
+    let mut talk = Talk::transaction();
+    let settings = Settings::from_pairs(settings.iter().map(|(n, v)| (n.as_bytes(), v.as_bytes())));
+    let reported = reported.iter().map(|(at, value)| (*at, value.as_bytes().into())).collect();
+    let startup = Startup { reported, settings };
+    let mut params = ParamSet::default();
+    startup.over(&mut params);
+    talk.session = Session::new(rules(SessionState::Track), params).with_wishes(Rc::new(startup.into()));
+    talk
+}
+
+fn status(name: &str, value: &str) -> Vec<u8> {
+    message(b'S', format!("{name}\0{value}\0").as_bytes())
+}
+
+fn done(tag: &str) -> Vec<u8> {
+    message(b'C', format!("{tag}\0").as_bytes())
 }

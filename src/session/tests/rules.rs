@@ -52,7 +52,7 @@ fn r17_local_replies_keep_their_place_among_the_servers() {
 fn t21_t22_names_unknown_or_in_use_are_answered_as_postgresql_does() {
     let mut talk = Talk::transaction();
     let (server, _) = talk.client(&all(&[bind("nope"), execute(), sync()]));
-    assert_eq!(server, "D(pooler_refused) E S", "the server has to fail as well");
+    assert_eq!(server, "B(pooler_refused) E S", "the server has to fail as well");
     assert_eq!(talk.server(&[error(*b"26000"), replies("Z")].concat()), "E(26000) Z(I)");
     talk.client(&all(&[parse("s", "select 1"), sync()]));
     talk.server(&replies("1Z"));

@@ -1,57 +1,19 @@
 //! Session state by example: what is asked, what follows the client, what keeps its server, what heals.
 
-use std::rc::Rc;
-
 use super::*;
 use crate::proto::put_data_row;
 
-fn rules(session_state: SessionState) -> Rules {
-    Rules { mode: PoolMode::Transaction, max_prepared: 10, session_state }
-}
-
-fn talk(session_state: SessionState) -> Talk {
-    let mut talk = Talk::transaction();
-    talk.session = Session::new(rules(session_state), ParamSet::default());
-    talk
-}
-
-fn with_startup(settings: &[(&str, &str)], reported: &[(usize, &str)]) -> Talk {
-    let mut talk = Talk::transaction();
-    let settings = Settings::from_pairs(settings.iter().map(|(n, v)| (n.as_bytes(), v.as_bytes())));
-    let reported = reported.iter().map(|(at, value)| (*at, value.as_bytes().into())).collect();
-    let startup = Startup { reported, settings };
-    let mut params = ParamSet::default();
-    startup.over(&mut params);
-    talk.session = Session::new(rules(SessionState::Track), params).with_wishes(Rc::new(startup.into()));
-    talk
-}
-
 impl Talk {
-    fn own(&mut self, act: impl FnOnce(&mut Session, &mut Turn<'_>)) -> Vec<u8> {
-        let (mut to_server, mut to_client) = (Outbox::default(), Outbox::default());
-        let mut turn = Turn {
-            now: self.now,
-            facts: Some(&mut self.facts),
-            catalog: &mut self.catalog,
-            names: &self.names,
-            pins: &self.pins,
-            to_server: &mut to_server,
-            to_client: &mut to_client,
-        };
-        act(&mut self.session, &mut turn);
-        to_server.slices(&[]).flatten().copied().collect()
-    }
-
     /// What the server is asked now; nothing if it is not.
-    fn survey(&mut self) -> String {
+    pub(super) fn survey(&mut self) -> String {
         if !self.session.wants_survey(0, 0) {
             return String::new();
         }
-        String::from_utf8_lossy(&self.own(Session::ask_survey)).into_owned()
+        String::from_utf8_lossy(&self.act(Session::ask_survey).0).into_owned()
     }
 
     /// The answer to that.
-    fn answer(&mut self, rows: &[[&str; 3]]) {
+    pub(super) fn answer(&mut self, rows: &[[&str; 3]]) {
         let mut bytes = replies("12");
         for row in rows {
             put_data_row(&mut bytes, row.iter().map(|column| (!column.is_empty()).then_some(*column)));
@@ -61,27 +23,11 @@ impl Talk {
     }
 
     /// The client goes on with a server that has nothing in force; what that is told first.
-    fn relink(&mut self) -> String {
+    pub(super) fn relink(&mut self) -> String {
         self.session.unlink(Some(&mut self.facts));
         self.facts = ServerFacts::default();
-        String::from_utf8_lossy(&self.own(Session::link)).into_owned()
+        String::from_utf8_lossy(&self.act(Session::link).0).into_owned()
     }
-}
-
-fn status(name: &str, value: &str) -> Vec<u8> {
-    message(b'S', format!("{name}\0{value}\0").as_bytes())
-}
-
-fn done(tag: &str) -> Vec<u8> {
-    message(b'C', format!("{tag}\0").as_bytes())
-}
-
-fn flush() -> Vec<u8> {
-    message(b'H', b"")
-}
-
-fn stale() -> Vec<u8> {
-    message(b'E', b"SERROR\0VERROR\0C0A000\0Mplan\0RRevalidateCachedQuery\0\0")
 }
 
 #[test]
@@ -154,7 +100,7 @@ fn r4_a_server_that_does_not_tell_stays_with_its_client() {
     talk.client(&query("do 'begin end'"));
     talk.server(&replies("CZ"));
     assert!(!talk.survey().is_empty());
-    assert_eq!(talk.server(&[replies("1"), error(*b"57014"), replies("Z")].concat()), "");
+    assert_eq!(talk.server(&[replies("1"), error(*b"53200"), replies("Z")].concat()), "");
     assert!(!talk.at_rest() && talk.session.pinned_for() == PinReasons::UNKNOWN);
     let mut own = Outbox::default();
     let leave = talk.session.leave(&mut talk.facts, 0, 0, &mut own);
@@ -239,110 +185,4 @@ fn r55_a_text_is_another_statement_under_other_settings() {
         .with_wishes(Rc::new(Startup { reported: Vec::new(), settings }.into()));
     let second = talk.client(&all(&[parse("a", "select x"), sync()])).0;
     assert_ne!(first, second);
-}
-
-/// A client whose statement `p` the server has had for a while.
-fn prepared() -> Talk {
-    let mut talk = talk(SessionState::Track);
-    talk.client(&all(&[parse("p", "select * from t"), sync()]));
-    talk.server(&replies("1Z"));
-    talk
-}
-
-#[test]
-fn c6_a_stale_plan_is_made_anew_unseen() {
-    let mut talk = prepared();
-    talk.client(&all(&[bind("p"), execute(), sync()]));
-    let (sent, heard, _) = talk.run(false, &[stale(), replies("Z")].concat());
-    assert_eq!(words(&heard), "");
-    assert_eq!(words(&sent), "C(pooler_1) P(pooler_1) B(pooler_1) E S");
-    assert_eq!(talk.server(&replies("312DCZ")), "2 D C Z(I)");
-    assert!(talk.at_rest());
-}
-
-#[test]
-fn c6_a_plan_that_stays_stale_is_an_error_after_all() {
-    let mut talk = prepared();
-    talk.client(&all(&[bind("p"), execute(), sync()]));
-    talk.run(false, &[stale(), replies("Z")].concat());
-    assert_eq!(talk.server(&[replies("31"), stale(), replies("Z")].concat()), "E(0A000) Z(I)");
-    assert!(talk.at_rest());
-}
-
-#[test]
-fn c6_nothing_is_said_again_in_a_block_behind_other_answers_or_to_whom_knows_the_columns() {
-    let mut talk = prepared();
-    talk.client(&query("begin"));
-    talk.server(&replies("Cz"));
-    talk.client(&all(&[bind("p"), execute(), sync()]));
-    assert_eq!(talk.server(&[stale(), replies("x")].concat()), "E(0A000) Z(E)", "in a block");
-
-    let mut talk = prepared();
-    talk.client(&all(&[bind("p"), execute(), sync(), query("select 1")]));
-    let heard = talk.server(&[stale(), replies("ZCZ")].concat());
-    assert_eq!(heard, "E(0A000) Z(I) C Z(I)", "something was sent behind it");
-
-    let mut talk = prepared();
-    talk.client(&all(&[message(b'D', b"Sp\0"), sync()]));
-    talk.server(&replies("tTZ"));
-    talk.client(&all(&[bind("p"), execute(), sync()]));
-    assert_eq!(talk.server(&[stale(), replies("Z")].concat()), "E(0A000) Z(I)", "it was told the columns");
-    assert_eq!(
-        talk.client(&all(&[bind("p"), execute(), sync()])).0,
-        "C(pooler_1) P(pooler_1) B(pooler_1) E S"
-    );
-
-    let mut talk = prepared();
-    talk.client(&all(&[parse("", "select 1"), bind("p"), execute(), sync()]));
-    let heard = talk.server(&[replies("1"), stale(), replies("Z")].concat());
-    assert_eq!(heard.matches("E(0A000)").count(), 1, "{heard}");
-}
-
-#[test]
-fn t25_deallocate_frees_a_name_of_the_protocol_and_execute_runs_it() {
-    let mut talk = prepared();
-    let (sent, _, _) = talk.run(true, &query("execute p"));
-    assert!(String::from_utf8_lossy(&sent).contains("execute pooler_1"));
-    talk.server(&replies("TDCZ"));
-    let (sent, _, _) = talk.run(true, &query("deallocate p"));
-    assert!(String::from_utf8_lossy(&sent).contains("deallocate pooler_1"));
-    assert_eq!(talk.server(&[done("DEALLOCATE"), replies("Z")].concat()), "C Z(I)");
-    assert_eq!((talk.session.statements(), talk.facts.statements.len()), (0, 0));
-    let mut talk = prepared();
-    talk.client(&query("deallocate p"));
-    talk.server(&[error(*b"25P02"), replies("Z")].concat());
-    assert_eq!((talk.session.statements(), talk.facts.statements.len()), (1, 1), "it has failed");
-}
-
-#[test]
-fn c6_a_statement_just_prepared_is_described_though_its_plan_on_the_server_is_stale() {
-    let mut talk = prepared();
-    let (sent, heard) = talk.client(&all(&[parse("q", "select * from t"), message(b'D', b"Sq\0"), flush()]));
-    assert_eq!((sent.as_str(), heard.as_str()), ("D(pooler_1) H", "1"));
-    let (sent, heard, _) = talk.run(false, &stale());
-    assert_eq!((words(&sent).as_str(), words(&heard).as_str()), ("S", ""));
-    assert_eq!(talk.run(true, &bind("q")).2.halt, Halt::Wait, "what comes now stands behind it");
-    let (sent, heard, _) = talk.run(false, &replies("Z"));
-    assert_eq!(
-        (words(&sent).as_str(), words(&heard).as_str()),
-        ("C(pooler_1) P(pooler_1) D(pooler_1) H", "")
-    );
-    assert_eq!(talk.server(&replies("31tT")), "t T");
-    assert_eq!(talk.client(&all(&[bind("q"), execute(), sync()])).0, "B(pooler_1) E S");
-    assert_eq!(talk.server(&replies("2DCZ")), "2 D C Z(I)");
-    assert!(talk.at_rest());
-}
-
-#[test]
-fn c6_whoever_knows_the_old_columns_hears_once_that_they_have_changed() {
-    let mut talk = prepared();
-    talk.client(&all(&[message(b'D', b"Sp\0"), sync()]));
-    talk.server(&replies("tTZ"));
-    let Lookup::Found(statement) = talk.session.names.find(b"p", u64::MAX) else { panic!("it is there") };
-    statement.age();
-    let (sent, _) = talk.client(&all(&[bind("p"), execute(), sync()]));
-    assert!(sent.ends_with("D(pooler_refused) E S"), "{sent}");
-    let heard = talk.server(&[replies("31"), error(*b"26000"), replies("Z")].concat());
-    assert_eq!(heard, "E(0A000) Z(I)");
-    assert_eq!(talk.client(&all(&[bind("p"), execute(), sync()])).0, "B(pooler_1) E S");
 }

@@ -1,0 +1,117 @@
+//! Prepared statements whose plans have gone stale, and names that SQL and the protocol share.
+
+use super::*;
+
+fn flush() -> Vec<u8> {
+    message(b'H', b"")
+}
+
+fn stale() -> Vec<u8> {
+    message(b'E', b"SERROR\0VERROR\0C0A000\0Mplan\0RRevalidateCachedQuery\0\0")
+}
+
+/// A client whose statement `p` the server has had for a while.
+fn prepared() -> Talk {
+    let mut talk = talk(SessionState::Track);
+    talk.client(&all(&[parse("p", "select * from t"), sync()]));
+    talk.server(&replies("1Z"));
+    talk
+}
+
+#[test]
+fn c6_a_stale_plan_is_made_anew_unseen() {
+    let mut talk = prepared();
+    talk.client(&all(&[bind("p"), execute(), sync()]));
+    let (sent, heard, _) = talk.run(false, &[stale(), replies("Z")].concat());
+    assert_eq!(words(&heard), "");
+    assert_eq!(words(&sent), "C(pooler_1) P(pooler_1) B(pooler_1) E S");
+    assert_eq!(talk.server(&replies("312DCZ")), "2 D C Z(I)");
+    assert!(talk.at_rest());
+}
+
+#[test]
+fn c6_a_plan_that_stays_stale_is_an_error_after_all() {
+    let mut talk = prepared();
+    talk.client(&all(&[bind("p"), execute(), sync()]));
+    talk.run(false, &[stale(), replies("Z")].concat());
+    assert_eq!(talk.server(&[replies("31"), stale(), replies("Z")].concat()), "E(0A000) Z(I)");
+    assert!(talk.at_rest());
+}
+
+#[test]
+fn c6_nothing_is_said_again_in_a_block_behind_other_answers_or_to_whom_knows_the_columns() {
+    let mut talk = prepared();
+    talk.client(&query("begin"));
+    talk.server(&replies("Cz"));
+    talk.client(&all(&[bind("p"), execute(), sync()]));
+    assert_eq!(talk.server(&[stale(), replies("x")].concat()), "E(0A000) Z(E)", "in a block");
+
+    let mut talk = prepared();
+    talk.client(&all(&[bind("p"), execute(), sync(), query("select 1")]));
+    let heard = talk.server(&[stale(), replies("ZCZ")].concat());
+    assert_eq!(heard, "E(0A000) Z(I) C Z(I)", "something was sent behind it");
+
+    let mut talk = prepared();
+    talk.client(&all(&[message(b'D', b"Sp\0"), sync()]));
+    talk.server(&replies("tTZ"));
+    talk.client(&all(&[bind("p"), execute(), sync()]));
+    assert_eq!(talk.server(&[stale(), replies("Z")].concat()), "E(0A000) Z(I)", "it was told the columns");
+    assert_eq!(
+        talk.client(&all(&[bind("p"), execute(), sync()])).0,
+        "C(pooler_1) P(pooler_1) B(pooler_1) E S"
+    );
+
+    let mut talk = prepared();
+    talk.client(&all(&[parse("", "select 1"), bind("p"), execute(), sync()]));
+    let heard = talk.server(&[replies("1"), stale(), replies("Z")].concat());
+    assert_eq!(heard.matches("E(0A000)").count(), 1, "{heard}");
+}
+
+#[test]
+fn t25_deallocate_frees_a_name_of_the_protocol_and_execute_runs_it() {
+    let mut talk = prepared();
+    let (sent, _, _) = talk.run(true, &query("execute p"));
+    assert!(String::from_utf8_lossy(&sent).contains("execute pooler_1"));
+    talk.server(&replies("TDCZ"));
+    let (sent, _, _) = talk.run(true, &query("deallocate p"));
+    assert!(String::from_utf8_lossy(&sent).contains("deallocate pooler_1"));
+    assert_eq!(talk.server(&[done("DEALLOCATE"), replies("Z")].concat()), "C Z(I)");
+    assert_eq!((talk.session.statements(), talk.facts.statements.len()), (0, 0));
+    let mut talk = prepared();
+    talk.client(&query("deallocate p"));
+    talk.server(&[error(*b"25P02"), replies("Z")].concat());
+    assert_eq!((talk.session.statements(), talk.facts.statements.len()), (1, 1), "it has failed");
+}
+
+#[test]
+fn c6_a_statement_just_prepared_is_described_though_its_plan_on_the_server_is_stale() {
+    let mut talk = prepared();
+    let (sent, heard) = talk.client(&all(&[parse("q", "select * from t"), message(b'D', b"Sq\0"), flush()]));
+    assert_eq!((sent.as_str(), heard.as_str()), ("D(pooler_1) H", "1"));
+    let (sent, heard, _) = talk.run(false, &stale());
+    assert_eq!((words(&sent).as_str(), words(&heard).as_str()), ("S", ""));
+    assert_eq!(talk.run(true, &bind("q")).2.halt, Halt::Wait, "what comes now stands behind it");
+    let (sent, heard, _) = talk.run(false, &replies("Z"));
+    assert_eq!(
+        (words(&sent).as_str(), words(&heard).as_str()),
+        ("C(pooler_1) P(pooler_1) D(pooler_1) H", "")
+    );
+    assert_eq!(talk.server(&replies("31tT")), "t T");
+    assert_eq!(talk.client(&all(&[bind("q"), execute(), sync()])).0, "B(pooler_1) E S");
+    assert_eq!(talk.server(&replies("2DCZ")), "2 D C Z(I)");
+    assert!(talk.at_rest());
+}
+
+#[test]
+fn c6_whoever_knows_the_old_columns_hears_once_that_they_have_changed() {
+    let mut talk = prepared();
+    talk.client(&all(&[message(b'D', b"Sp\0"), sync()]));
+    talk.server(&replies("tTZ"));
+    let Lookup::Found(statement) = talk.session.names.find(b"p", u64::MAX) else { panic!("it is there") };
+    statement.age();
+    let (sent, _) = talk.client(&all(&[bind("p"), execute(), sync()]));
+    assert!(sent.ends_with("B(pooler_refused) E S"), "{sent}");
+    let heard = talk.server(&[replies("31"), error(*b"26000"), replies("Z")].concat());
+    assert_eq!(heard, "E(0A000) Z(I)");
+    assert_eq!(talk.client(&all(&[bind("p"), execute(), sync()])).0, "B(pooler_1) E S");
+}

@@ -1,0 +1,173 @@
+//! Batches of our own that fail, and clients that leave while one is under way.
+
+use super::*;
+
+fn canceled() -> Vec<u8> {
+    [error(*b"57014"), replies("Z")].concat()
+}
+
+/// A client that is linked to a server on which its setting has to be put in force.
+fn linking() -> (Talk, Vec<u8>) {
+    let mut talk = with_startup(&[("work_mem", "9MB")], &[]);
+    let sent = talk.act(Session::link).0;
+    assert!(String::from_utf8_lossy(&sent).contains("9MB"));
+    (talk, sent)
+}
+
+#[test]
+fn f39_a_late_cancel_that_hits_our_own_batch_is_for_nobody_and_the_batch_is_sent_again() {
+    let (mut talk, sent) = linking();
+    for _ in 0..3 {
+        let (again, heard, _) = talk.run(false, &canceled());
+        assert_eq!((&again, heard.as_slice()), (&sent, &b""[..]));
+        assert_eq!(talk.run(true, &query("select 1")).2.halt, Halt::Wait);
+    }
+    assert_eq!(talk.server(&replies("12DCZ")), "");
+    assert_eq!(talk.facts.settings.get(b"work_mem"), Some(&b"9MB"[..]));
+    assert_eq!(talk.client(&query("select 1")).0, "Q");
+}
+
+#[test]
+fn a_batch_that_is_cancelled_again_and_again_is_given_up() {
+    let (mut talk, _) = linking();
+    for _ in 0..3 {
+        talk.run(false, &canceled());
+    }
+    assert!(matches!(talk.server_halt(&canceled()), Halt::End(SessionError::Parameter(_))));
+}
+
+#[test]
+fn f39_a_question_that_was_cancelled_is_asked_again() {
+    let mut talk = talk(SessionState::Track);
+    talk.client(&query("do 'begin end'"));
+    talk.server(&replies("CZ"));
+    let asked = talk.act(Session::ask_survey).0;
+    let (again, heard, _) = talk.run(false, &[replies("12D"), canceled()].concat());
+    assert_eq!((again, heard), (asked, Vec::new()));
+    talk.server(&replies("12CZ"));
+    assert!(talk.at_rest(), "nothing was found, and what came before the error does not count");
+}
+
+#[test]
+fn t8_a_cancel_that_hits_the_restoring_in_a_block_is_the_clients_error() {
+    let mut talk = with_startup(&[("work_mem", "9MB")], &[]);
+    talk.client(&query("begin"));
+    talk.server(&replies("Cz"));
+    talk.client(&query("reset work_mem"));
+    let (sent, heard, _) = talk.run(false, &[done("RESET"), replies("z")].concat());
+    assert!(String::from_utf8_lossy(&sent).contains("9MB") && words(&heard) == "C");
+    assert_eq!(talk.server(&[error(*b"57014"), replies("x")].concat()), "E(57014) Z(E)");
+    assert_eq!(talk.client(&query("rollback")).0, "Q");
+}
+
+#[test]
+fn a_reset_counts_when_it_is_bound_not_when_it_is_parsed() {
+    let mut talk = with_startup(&[("work_mem", "9MB")], &[]);
+    talk.client(&all(&[parse("", "reset work_mem"), sync()]));
+    let (sent, heard, _) = talk.run(false, &replies("1Z"));
+    assert_eq!((sent.as_slice(), words(&heard).as_str()), (&b""[..], "1 Z(I)"));
+    talk.client(&all(&[bind(""), execute(), sync()]));
+    let (sent, heard, _) = talk.run(false, &[replies("2"), done("RESET"), replies("Z")].concat());
+    assert!(String::from_utf8_lossy(&sent).contains("9MB") && words(&heard) == "2 C");
+}
+
+#[test]
+fn t8_in_session_mode_a_prepared_reset_goes_back_to_the_startup_values_each_time_it_is_bound() {
+    let startup = with_startup(&[("work_mem", "9MB")], &[]);
+    let mut talk = Talk::new(PoolMode::Session, 0);
+    talk.session = startup.session;
+    talk.session.rules.mode = PoolMode::Session;
+    talk.client(&all(&[parse("r", "discard all"), sync()]));
+    assert_eq!(talk.server(&replies("1Z")), "1 Z(I)");
+    for _ in 0..2 {
+        assert_eq!(talk.run(true, &bind("r")[..7]).2.consumed, 0, "its name is not there yet");
+        talk.client(&all(&[bind("r"), execute(), sync()]));
+        let (sent, heard, _) = talk.run(false, &[replies("2"), done("RESET"), replies("Z")].concat());
+        assert!(String::from_utf8_lossy(&sent).contains("9MB") && words(&heard) == "2 C");
+        assert_eq!(talk.server(&replies("12DCZ")), "Z(I)");
+    }
+    talk.client(&all(&[parse("r", "select 1"), sync(), bind("r"), execute(), sync()]));
+    assert_eq!(talk.server(&replies("1Z2CZ")), "1 Z(I) 2 C Z(I)", "the name means something else now");
+}
+
+#[test]
+fn r11_for_a_client_that_has_left_nothing_more_is_begun() {
+    let mut talk = with_startup(&[("work_mem", "9MB")], &[]);
+    talk.client(&query("reset work_mem"));
+    let leave = talk.session.leave(&mut talk.facts, 0, 0, &mut Outbox::default());
+    assert!(matches!(leave, Leave::Drain { cancel: true }));
+    let (sent, _, _) = talk.run(false, &[done("RESET"), replies("Z")].concat());
+    assert_eq!(words(&sent), "", "its startup values are wanted by nobody any more");
+
+    let mut talk = super::talk(SessionState::Clean);
+    talk.client(&query("create temp table t ()"));
+    talk.server(&replies("CZ"));
+    talk.survey();
+    let leave = talk.session.leave(&mut talk.facts, 0, 0, &mut Outbox::default());
+    assert!(matches!(leave, Leave::Drain { cancel: false }));
+    let mut found = replies("12");
+    found.extend(message(b'D', b"\0\x03\0\0\0\x04temp\xff\xff\xff\xff\xff\xff\xff\xff"));
+    let (sent, _, _) = talk.run(false, &[found, replies("CZ")].concat());
+    assert_eq!(words(&sent), "");
+    let mut own = Outbox::default();
+    let leave = talk.session.leave(&mut talk.facts, 0, 0, &mut own);
+    assert!(matches!(leave, Leave::Drain { cancel: false }), "PostgreSQL discards it");
+    let sent: Vec<u8> = own.slices(&[]).flatten().copied().collect();
+    assert!(String::from_utf8_lossy(&sent).contains("DISCARD ALL"));
+}
+
+#[test]
+fn c6_a_batch_is_not_said_again_for_a_client_that_has_left() {
+    let mut talk = talk(SessionState::Track);
+    talk.client(&all(&[parse("p", "select * from t"), sync()]));
+    talk.server(&replies("1Z"));
+    talk.client(&all(&[bind("p"), execute(), sync()]));
+    let stale = message(b'E', b"SERROR\0VERROR\0C0A000\0Mplan\0RRevalidateCachedQuery\0\0");
+    talk.run(false, &stale);
+    talk.session.leave(&mut talk.facts, 0, 0, &mut Outbox::default());
+    let (sent, _, _) = talk.run(false, &replies("Z"));
+    assert_eq!(words(&sent), "");
+    assert!(talk.session.is_drained());
+}
+
+#[test]
+fn c6_a_batch_with_a_reset_behind_the_stale_plan_is_said_again_as_a_whole() {
+    let mut talk = with_startup(&[("work_mem", "9MB")], &[]);
+    talk.client(&all(&[parse("p", "select * from t"), parse("r", "reset work_mem"), sync()]));
+    talk.server(&replies("11Z"));
+    talk.client(&all(&[bind("p"), execute(), bind("r"), execute(), sync()]));
+    let stale = message(b'E', b"SERROR\0VERROR\0C0A000\0Mplan\0RRevalidateCachedQuery\0\0");
+    let (sent, heard, _) = talk.run(false, &[stale, replies("Z")].concat());
+    assert_eq!(words(&heard), "");
+    assert_eq!(words(&sent), "C(pooler_1) P(pooler_1) B(pooler_1) E B(pooler_2) E S");
+    let (sent, heard, _) = talk.run(false, &[replies("312DC2"), done("RESET"), replies("Z")].concat());
+    assert!(String::from_utf8_lossy(&sent).contains("9MB") && words(&heard) == "2 D C 2 C");
+    assert_eq!(talk.server(&replies("12DCZ")), "Z(I)");
+}
+
+#[test]
+fn what_is_created_while_the_search_path_has_the_temporary_schema_is_asked_about_on_every_server() {
+    let mut talk = with_startup(&[("search_path", "pg_temp, public")], &[]);
+    talk.act(Session::link);
+    talk.server(&replies("12DCZ"));
+    talk.client(&query("create table t (a int)"));
+    talk.server(&replies("CZ"));
+    assert!(!talk.at_rest());
+    assert!(talk.survey().contains("pg_my_temp_schema"));
+    talk.answer(&[["temp", "", ""]]);
+    assert_eq!(talk.session.pinned_for(), PinReasons::TEMPORARY);
+}
+
+#[test]
+fn by_policy_a_library_stays_where_all_else_is_cleaned() {
+    let mut talk = talk(SessionState::Clean);
+    talk.client(&query("load 'auto_explain'"));
+    talk.server(&replies("CZ"));
+    talk.client(&query("create temp table t ()"));
+    talk.server(&replies("CZ"));
+    talk.survey();
+    talk.answer(&[["temp", "", ""]]);
+    assert_eq!(talk.server(&replies("12C12C12DC12CZ")), "");
+    assert_eq!(talk.session.pinned_for(), PinReasons::LIBRARY);
+    assert!(!talk.at_rest());
+}
