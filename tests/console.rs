@@ -51,7 +51,7 @@ const VIEWS: &[(&str, &str)] = &[
     ("STATE", "key,value"),
     ("MEM", "name,size,used,free,memtotal"),
     ("PINS", "id,ptr,database,user,application_name,addr,port,server_pid,link,reasons,since,age,query"),
-    ("COMPAT", "database,user,application_name,feature,name,outcome,count,first,last,query"),
+    ("COMPAT", "database,user,application_name,feature,name,outcome,in_transaction,count,first,last,query"),
     ("DNS_HOSTS", "hostname,ttl,addrs"),
     ("DNS_ZONES", "zonename,serial,count"),
 ];

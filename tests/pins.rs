@@ -191,6 +191,21 @@ fn a_pinned_client_is_told_once_if_that_is_wanted() {
 }
 
 #[test]
+fn show_compat_tells_which_startup_parameters_logins_fail_for() {
+    let pooler = config(4).start();
+    let target = pooler.target();
+    for parameter in [("no_such_parameter", "1"), ("work_mem", "nonsense")] {
+        let parameters = [("application_name", "cart"), parameter];
+        assert!(Raw::try_login(&Login { target: &target, parameters: &parameters, version: V3 }).is_err());
+    }
+    let rows = pooler.show("COMPAT");
+    let told: Vec<_> = rows.iter().map(|row| [&*row["feature"], &*row["name"], &*row["outcome"]]).collect();
+    let expected = ["no_such_parameter", "work_mem"].map(|name| ["startup_refused", name, "refused"]);
+    assert_eq!(told, expected);
+    assert!(rows.iter().all(|row| row["application_name"] == "cart" && row["in_transaction"] == "refused"));
+}
+
+#[test]
 fn show_compat_tells_what_clients_use_in_every_mode() {
     for (key, value, expected) in [
         ("pool_mode", "transaction", ["followed", "pinned", "followed", "asked", "restored"]),
@@ -223,6 +238,12 @@ fn show_compat_tells_what_clients_use_in_every_mode() {
             row("discard", ""),
         ];
         assert_eq!(seen.map(|row| &*row["outcome"]), expected, "{value}");
+        let then = if value == "session" {
+            ["followed", "pinned", "followed", "asked", "restored"]
+        } else {
+            expected
+        };
+        assert_eq!(seen.map(|row| &*row["in_transaction"]), then, "{value}");
         assert_eq!(seen.map(|row| &*row["count"]), ["2", "1", "1", "1", "1"], "{value}");
         assert!(seen.iter().all(|row| row["application_name"] == "cart" && row["user"] == APP), "{seen:?}");
         assert_eq!(seen[0]["query"], "set work_mem = ?");

@@ -155,6 +155,8 @@ pub struct UseSnapshot {
     pub name: String,
     /// What becomes of it in the present mode.
     pub outcome: &'static str,
+    /// What becomes of it in transaction mode.
+    pub in_transaction: &'static str,
     /// How often.
     pub count: u64,
     /// When for the first time.

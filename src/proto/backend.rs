@@ -21,6 +21,11 @@ pub(super) fn put_framed(out: &mut Vec<u8>, tag: u8, body: impl FnOnce(&mut Vec<
     }
 }
 
+/// Appends an ErrorResponse of fields that are written already, their end included.
+pub fn put_error_fields(out: &mut Vec<u8>, fields: &[u8]) {
+    put_framed(out, b'E', |out| out.extend_from_slice(fields));
+}
+
 /// The authentication requests a client may get (protocol chapter, Authentication*).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AuthRequest {

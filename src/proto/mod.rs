@@ -11,7 +11,7 @@ mod startup;
 mod tx;
 
 pub use backend::{
-    AuthRequest, Column, ColumnType, put_backend_key, put_command_complete, put_data_row,
+    AuthRequest, Column, ColumnType, put_backend_key, put_command_complete, put_data_row, put_error_fields,
     put_negotiate_protocol, put_parameter_status, put_ready, put_row_description,
 };
 pub use frame::{FrameError, FrameHeader, HEADER_LEN};

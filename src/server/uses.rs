@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use super::home::Home;
+use crate::config::PoolMode;
 use crate::metrics::UseSnapshot;
 use crate::net::clock;
-use crate::session::{Feature, Rules, TrackedNames, Use};
+use crate::proto::PgError;
+use crate::session::{Feature, Rules, Use};
 
 /// Combinations of user, application, feature and parameter that are told apart in one pool. Applications use some
 /// dozens; more than these would only come from names that are made up as they go.
@@ -57,15 +59,17 @@ impl UseBook {
         row.last = now;
     }
 
-    fn rows(&self, database: &str, rules: Rules, names: &TrackedNames) -> Vec<UseSnapshot> {
+    fn rows(&self, database: &str, rules: Rules, reported: impl Fn(&str) -> bool) -> Vec<UseSnapshot> {
         let now = clock::now();
+        let in_transaction = Rules { mode: PoolMode::Transaction, ..rules };
         let row = |(key, row): (&Key, &Row)| UseSnapshot {
             database: database.to_owned(),
             user: key.user.to_string(),
             application_name: key.application_name.to_string(),
             feature: key.feature.as_str(),
             name: key.name.to_string(),
-            outcome: key.feature.outcome(rules, names.index(key.name.as_bytes()).is_some()),
+            outcome: key.feature.outcome(rules, reported(&key.name)),
+            in_transaction: key.feature.outcome(in_transaction, reported(&key.name)),
             count: row.count,
             first: clock::wall_of(row.first, now),
             last: clock::wall_of(row.last, now),
@@ -81,21 +85,40 @@ fn shown(name: &[u8]) -> Box<str> {
     name.chars().take(MAX_NAME).map(|c| if c.is_control() { ' ' } else { c }).collect::<String>().into()
 }
 
+fn application_name(parameters: &[(String, Vec<u8>)]) -> &[u8] {
+    let named = parameters.iter().find(|(name, _)| name == "application_name");
+    named.map(|(_, value)| value.as_slice()).unwrap_or_default()
+}
+
 impl Home {
     /// Counts the parameters of a client's startup packet.
     pub fn note_startup(&self, user: &str, parameters: &[(String, Vec<u8>)], now: Instant) {
-        let application_name = parameters.iter().find(|(name, _)| name == "application_name");
-        let application_name = application_name.map(|(_, value)| value.as_slice()).unwrap_or_default();
+        let application_name = application_name(parameters);
         for (name, _) in parameters {
             let used = Use { feature: Feature::Startup, name: name.as_bytes().into(), text: "".into() };
             self.uses.borrow_mut().note(user, application_name, &used, now);
         }
     }
 
-    /// What its clients have used, and what becomes of it now.
+    /// Counts what a login failed for: a parameter that PostgreSQL does not know, or with a value that it does not
+    /// take. Its error names it.
+    pub fn note_refused(&self, user: &str, parameters: &[(String, Vec<u8>)], error: &PgError, now: Instant) {
+        let names = parameters.iter().map(|(name, _)| name);
+        for name in names.filter(|name| error.message.contains(&format!("\"{name}\""))) {
+            let used =
+                Use { feature: Feature::RefusedStartup, name: name.as_bytes().into(), text: "".into() };
+            self.uses.borrow_mut().note(user, application_name(parameters), &used, now);
+        }
+    }
+
+    /// What its clients have used, and what becomes of it now and in transaction mode.
     pub fn uses(&self) -> Vec<UseSnapshot> {
         let rules = self.settings.borrow().rules;
-        self.uses.borrow().rows(&self.pool.key().database, rules, &self.names)
+        let welcome = self.welcome.borrow().clone().unwrap_or_default();
+        let reported = |name: &str| {
+            self.names.index(name.as_bytes()).is_some_and(|at| welcome.followed().value(at).is_some())
+        };
+        self.uses.borrow().rows(&self.pool.key().database, rules, reported)
     }
 }
 

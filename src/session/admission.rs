@@ -2,7 +2,8 @@
 
 use super::catalog::{Statement, text_of};
 use super::conversation::{Session, Turn};
-use super::sql::{self, Digest, Features};
+use super::meaning::Meaning;
+use super::sql::{Digest, Features};
 use crate::proto::PgError;
 
 impl Session {
@@ -13,14 +14,14 @@ impl Session {
             return Ok(());
         }
         let reading = self.reading();
-        if reading.standard_strings && reading.ascii_safe {
+        if reading.standard_strings && reading.ascii_safe && self.meaning == Meaning::Known {
             match statement.digest() {
                 Some(digest) => self.admit(turn, digest, text_of(statement.rest())),
                 None => Ok(()),
             }
         } else {
             let text = text_of(statement.rest());
-            sql::digest(text, reading).map_or(Ok(()), |digest| self.admit(turn, &digest, text))
+            self.digest(text).map_or(Ok(()), |digest| self.admit(turn, &digest, text))
         }
     }
 
@@ -31,6 +32,7 @@ impl Session {
             if let Some(refusal) = self.refusal_to_pin(turn, digest, text) {
                 return Err(refusal);
             }
+            self.note_meaning(digest, turn.names);
             self.note(digest, text);
         }
         Ok(())
@@ -39,7 +41,7 @@ impl Session {
     /// The unnamed statement is about to be parsed: whether it may do anything is noted, not yet what.
     pub(super) fn note_unnamed(&mut self, rest: &[u8]) {
         let text = text_of(rest);
-        let digest = sql::digest(text, self.reading());
+        let digest = self.digest(text);
         self.unnamed_leaves_traces = digest.is_some();
         if let Some(digest) = digest {
             self.observe(&digest, text);
@@ -53,7 +55,7 @@ impl Session {
                 self.note_unread();
                 return Ok(());
             };
-            let Some(digest) = sql::digest(text, self.reading()) else {
+            let Some(digest) = self.digest(text) else {
                 self.unnamed_leaves_traces = false;
                 return Ok(());
             };
@@ -61,6 +63,7 @@ impl Session {
             if let Some(refusal) = self.refusal_to_pin(turn, &digest, &text) {
                 return Err(refusal);
             }
+            self.note_meaning(&digest, turn.names);
             self.note(&digest, &text);
         }
         Ok(())
@@ -71,6 +74,7 @@ impl Session {
         let digest = Digest { features: Features::UNJUDGED, ..Digest::default() };
         self.observe(&digest, b"");
         if self.reads_texts() {
+            self.doubt_meaning();
             self.note(&digest, b"");
         }
     }

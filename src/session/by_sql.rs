@@ -11,6 +11,7 @@ use super::conversation::{Halt, Session, Turn};
 use super::extended::shown;
 use super::from_client::Act;
 use super::owed::{Kind, Why};
+use super::renaming::Renamed;
 use super::sql::{Digest, PreparedUse, Verb};
 use super::statements::Lookup;
 use crate::proto::{FrameHeader, PgError, SqlState, put_query_parts, put_sync};
@@ -76,9 +77,12 @@ impl Session {
         let rewritten = Self::with_name(text, prepared.span.clone(), statement.server_name());
         turn.to_server.own(|out| put_query_parts(out, &rewritten));
         self.send_query(turn);
-        if prepared.verb == Verb::Deallocate {
-            self.inflight.retell_last(Why::ClientDeallocate(statement.id()));
-        }
+        self.inflight.retell_last(if prepared.verb == Verb::Deallocate {
+            Why::ClientDeallocate(statement.id())
+        } else {
+            let ours = statement.server_name();
+            Why::ClientExecute(Box::new(Renamed::new(text, prepared.span.clone(), &prepared.name, ours)))
+        });
         Some(Act::Rewritten { front: header.wire_len })
     }
 

@@ -15,6 +15,7 @@ use super::channels::{Channels, Errand};
 use super::error::SessionError;
 use super::healing::Replay;
 use super::inflight::InFlight;
+use super::meaning::Meaning;
 use super::names::ClientStatements;
 use super::outbox::Outbox;
 use super::owed::{Kind, Owed};
@@ -159,6 +160,8 @@ pub struct Session {
     pub(super) params: ParamSet,
     /// What else it wants in force.
     pub(super) wishes: Wishes,
+    /// Whether it is known what decides the meaning of its texts.
+    pub(super) meaning: Meaning,
     /// What it has done to its session since the server was asked.
     pub(super) traces: Option<Box<Traces>>,
     /// What keeps it on its server.
@@ -202,6 +205,7 @@ impl Session {
             unnamed_leaves_traces: true,
             params,
             wishes: Wishes::default(),
+            meaning: Meaning::Known,
             traces: None,
             pins: None,
             recall: Recall::Sure,
@@ -354,7 +358,7 @@ impl Session {
         }
         (self.traces, self.pins, self.restore, self.prepared_resets) = (None, None, None, None);
         self.replay.give_up();
-        self.recall = Recall::Sure;
+        (self.recall, self.meaning) = (Recall::Sure, Meaning::Known);
         self.nudged = false;
     }
 

@@ -60,7 +60,8 @@ impl Session {
         if let Some(act) = self.name_is_free(turn, view.name, view.rest, view.rest.len()) {
             return act;
         }
-        let statement = turn.catalog.intern(view.rest, &self.in_force());
+        let in_force = self.in_force(turn.catalog);
+        let statement = turn.catalog.intern(view.rest, &in_force);
         let found = match turn.facts.as_deref_mut() {
             Some(facts) => facts.statements.find(&statement, self.segment),
             None => return Act::Stop(Halt::NeedServer),

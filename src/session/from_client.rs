@@ -7,7 +7,6 @@ use crate::proto::{FrameHeader, HEADER_LEN, PgError, SqlState, TargetView, put_r
 use super::conversation::{Body, Gate, Halt, Session, Taken, Turn};
 use super::error::SessionError;
 use super::owed::{Kind, Why};
-use super::sql;
 
 /// A Query up to this size is held whole, so that its words can be read; a larger one streams, and its server is asked
 /// afterwards whether anything came of it. The size of a worker's read buffer.
@@ -258,7 +257,7 @@ impl Session {
         match whole_body(header, rest) {
             Some(body) => {
                 let text = body.strip_suffix(b"\0").unwrap_or(body);
-                if let Some(digest) = sql::digest(text, self.reading()) {
+                if let Some(digest) = self.digest(text) {
                     return self.query_with_traces(turn, header, text, &digest);
                 }
             }

@@ -240,6 +240,7 @@ impl Session {
             Why::Client
             | Why::Named(_)
             | Why::ClientQuery
+            | Why::ClientExecute(_)
             | Why::ClientDeallocate(_)
             | Why::NamedParse
             | Why::UnnamedParse
@@ -251,14 +252,7 @@ impl Session {
             | Why::Prepare
             | Why::PrepareUnnamed
             | Why::Own
-            | Why::RefuseTaken(_) => {
-                let complete = PgError::is_complete(body);
-                if !complete {
-                    // Clients look for a code and a text: it goes on with generic ones (S12).
-                    turn.to_client.own(|out| error.put(out));
-                }
-                Ok(complete)
-            }
+            | Why::RefuseTaken(_) => Ok(self.pass_error(turn, &head.why, &error, body)),
         }
     }
 
@@ -316,6 +310,9 @@ impl Session {
                 Gate::Errand(errand) => self.gate = Gate::Errand(errand),
                 Gate::SkipToSync => self.gate = Gate::SkipToSync,
             }
+        }
+        if status == TxStatus::Idle && self.inflight.is_empty() {
+            self.settle_meaning();
         }
         if forward && status == TxStatus::Idle {
             self.put_heard(turn.to_client);

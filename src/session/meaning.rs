@@ -7,7 +7,7 @@ use super::TrackedNames;
 use super::catalog::{Catalog, Statement};
 use super::conversation::{Recall, Session};
 use super::settings::{MAX_SETTINGS, ROLE, SEARCH_PATH, SESSION_AUTHORIZATION};
-use super::sql::{self, Features};
+use super::sql::{self, Digest, Features};
 use super::statements::Lookup;
 use crate::proto::{BindView, FrameHeader, HEADER_LEN};
 
@@ -38,10 +38,64 @@ const READING: [&[u8]; 8] = [
     b"xmloption",
 ];
 
+/// What may touch settings whose names it does not tell.
+const AT_LARGE: Features = Features::RESET_ALL
+    .with(Features::DISCARD_ALL)
+    .with(Features::UNJUDGED_SETTINGS)
+    .with(Features::OPAQUE)
+    .with(Features::UNJUDGED);
+
+/// Whether it is known what decides the meaning of the client's texts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Meaning {
+    /// It is.
+    Known,
+    /// Something under way, or in this transaction, may have changed it unseen. What the client prepares meanwhile is
+    /// its own: this number makes it so, once it is needed.
+    InDoubt(Option<u64>),
+}
+
 impl Session {
+    /// A text is about to run: what comes behind it may be read otherwise.
+    pub(super) fn note_meaning(&mut self, digest: &Digest, names: &TrackedNames) {
+        let reads = |name: &[u8]| {
+            let reported = TrackedNames::READING.iter().map(|&at| names.name(at).as_bytes());
+            reported.chain(READING).any(|known| known.eq_ignore_ascii_case(name))
+        };
+        if digest.features.intersects(AT_LARGE) || digest.settings.iter().any(|name| reads(name)) {
+            self.doubt_meaning();
+        }
+    }
+
+    pub(super) const fn doubt_meaning(&mut self) {
+        if matches!(self.meaning, Meaning::Known) {
+            self.meaning = Meaning::InDoubt(None);
+        }
+    }
+
+    /// The server is idle and owes nothing: unless it has still to be asked, all is known.
+    pub(super) const fn settle_meaning(&mut self) {
+        if self.traces.is_none() {
+            self.meaning = Meaning::Known;
+        }
+    }
+
+    /// What a text may do, as far as it can be read; `None` if surely nothing.
+    pub(super) fn digest(&self, text: &[u8]) -> Option<Box<Digest>> {
+        let digest = sql::digest(text, self.reading());
+        // How backslashes and characters beyond ASCII are read may just be changing.
+        if self.meaning == Meaning::Known || text.is_ascii() && !text.contains(&b'\\') {
+            return digest;
+        }
+        let mut digest = digest.unwrap_or_default();
+        digest.features |= Features::UNJUDGED;
+        digest.prepared = None;
+        Some(digest)
+    }
+
     /// What makes a text another statement for this client than for others: what decides the meaning of its names and
     /// literals when it is parsed (R55).
-    pub(super) fn in_force(&self) -> Vec<u8> {
+    pub(super) fn in_force(&mut self, catalog: &mut Catalog) -> Vec<u8> {
         let settings = self.wishes.settings();
         let params = TrackedNames::READING.iter().map(|&at| self.params.value(at));
         let mut bytes = Vec::new();
@@ -49,14 +103,17 @@ impl Session {
             bytes.extend(value.unwrap_or_default());
             bytes.push(0);
         }
+        if let Meaning::InDoubt(number) = &mut self.meaning {
+            bytes.extend(number.get_or_insert_with(|| catalog.next_id()).to_be_bytes());
+        }
         bytes
     }
 
     /// The statement to use where the server lacks this one, which other clients share: the same, unless the client
     /// has changed since what decides its meaning.
-    pub(super) fn as_read_now(&self, statement: Rc<Statement>, catalog: &mut Catalog) -> Rc<Statement> {
+    pub(super) fn as_read_now(&mut self, statement: Rc<Statement>, catalog: &mut Catalog) -> Rc<Statement> {
         let (key, rest_len) = statement.key();
-        let in_force = self.in_force();
+        let in_force = self.in_force(catalog);
         if statement.is_private() || key.get(rest_len..) == Some(&*in_force) {
             return statement;
         }

@@ -30,6 +30,7 @@ mod pins;
 mod quiescent;
 mod records;
 mod refusals;
+mod renaming;
 mod resets;
 mod rested;
 mod settings;

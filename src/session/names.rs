@@ -165,6 +165,14 @@ impl ClientStatements {
         }
     }
 
+    /// The name of a statement, if only one name stands for its text. The text may have become several statements, under
+    /// settings that changed.
+    pub(super) fn only_name_of(&self, rest: &[u8]) -> Option<&[u8]> {
+        let mut named = self.all().filter(|(_, statement, _)| statement.rest() == rest);
+        let (name, ..) = named.next()?;
+        named.next().is_none().then_some(name)
+    }
+
     /// Whether a name stands for a statement whose text was not kept, or may do so soon.
     pub const fn names_private(&self) -> bool {
         matches!(&self.0, Some(this) if this.private > 0)

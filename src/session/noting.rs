@@ -5,6 +5,7 @@ use super::settings::MAX_SETTINGS;
 use super::sql::{self, Digest, Features};
 use super::survey::{PinReasons, Survey};
 use super::tracking::MAY_PIN;
+use super::wishes::Restore;
 use crate::config::{PoolMode, SessionState};
 use crate::proto::TxStatus;
 
@@ -69,8 +70,8 @@ impl Session {
     pub(super) fn note_error(&mut self) {
         // A RESET is in the last segment sent; an error in an earlier one is none of its business.
         let its_own = usize::from(matches!(self.gate, Gate::Resetting));
-        if self.inflight.segments() <= its_own {
-            self.restore = None;
+        if self.inflight.segments() <= its_own && self.restore.is_some() {
+            self.restore = Some(Restore::AsFound); // DISCARD ALL holds at once, whatever fails behind it
         }
         self.channels.undone();
         if let Some(traces) = &mut self.traces {

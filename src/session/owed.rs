@@ -1,5 +1,6 @@
 //! One owed reply: what was sent, what the reply is for, and which messages it may consist of (R15).
 
+use super::renaming::Renamed;
 use crate::proto::PgError;
 
 /// What was sent: decides which replies fit (R15).
@@ -36,6 +37,8 @@ pub enum Why {
     Named(u64),
     /// The client's simple query, which also ends the unnamed statement.
     ClientQuery,
+    /// The client's simple query that runs a statement by its name, likewise.
+    ClientExecute(Box<Renamed>),
     /// The client's DEALLOCATE of the statement with this number; a simple query.
     ClientDeallocate(u64),
     /// The client's Parse of a named statement, sent under the pooler's name.
@@ -83,6 +86,7 @@ impl Why {
             Self::Client
             | Self::Named(_)
             | Self::ClientQuery
+            | Self::ClientExecute(_)
             | Self::ClientDeallocate(_)
             | Self::NamedParse
             | Self::UnnamedParse

@@ -148,7 +148,7 @@ impl Session {
                 self.hold(self.pinned_for().both(PinReasons::LIBRARY), Vec::new(), None);
             }
             Own::Unlisten => self.unlistened(),
-            Own::Restore => {}
+            Own::Restore => self.restored(turn),
         }
     }
 

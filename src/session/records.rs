@@ -22,6 +22,7 @@ impl Session {
             | Why::PrepareUnnamed
             | Why::UnnamedClose
             | Why::ClientQuery
+            | Why::ClientExecute(_)
             | Why::RefuseQuery(_) => {
                 facts.unnamed = self.unnamed.confirm();
             }
@@ -55,6 +56,7 @@ impl Session {
             | Why::Client
             | Why::Named(_)
             | Why::ClientQuery
+            | Why::ClientExecute(_)
             | Why::Own
             | Why::Heal
             | Why::Try
@@ -83,6 +85,7 @@ impl Session {
             | Why::PrepareUnnamed
             | Why::UnnamedClose
             | Why::ClientQuery
+            | Why::ClientExecute(_)
             | Why::RefuseQuery(_) => {
                 self.unnamed.revoke();
             }

@@ -68,7 +68,7 @@ impl Session {
         }
         // It is free after all if something before it in the segment has freed every name: then the text is the client's
         // statement, to be made under its own name of ours when it is used.
-        let in_force = self.in_force();
+        let in_force = self.in_force(turn.catalog);
         self.names.send(name, Some(turn.catalog.intern(rest, &in_force)), self.segment);
         turn.to_server.own(|out| {
             put_parse(out, statement.server_name(), rest);

@@ -1,20 +1,24 @@
 //! RESET goes back to the server's defaults; a client's are those of its startup packet, and are put in force again.
 
-use super::conversation::{ServerFacts, Session};
+use super::conversation::{ServerFacts, Session, Turn};
 use super::extended::MAX_BIND_NAMES;
+use super::owed::Why;
+use super::own::{Own, OwnBatch};
 use super::settings::{ROLE, SESSION_AUTHORIZATION, Settings};
 use super::sql::{self, Digest, Features};
 use super::tracking::USUAL_READING;
 use super::wishes::Restore;
-use crate::proto::{BindView, FrameHeader, HEADER_LEN};
+use crate::proto::{BindView, FrameHeader, HEADER_LEN, put_parameter_status};
 
 /// Prepared statements that reset something, under names of the server's own, of one client; more are forgotten.
 const MAX_PREPARED_RESETS: usize = 64;
 
+const RESETS: Features = Features::RESET.with(Features::RESET_ALL).with(Features::DISCARD_ALL);
+
 /// What sets those settings that a text names.
 const NAMES_SETTINGS: Features = Features::SET.with(Features::SET_LOCAL).with(Features::SET_CONFIG);
 
-/// What one text does besides resetting settings so that nobody can tell what it amounts to.
+/// What is done besides resetting settings so that only the server can tell what it amounts to.
 const BESIDE_RESETS: Features = Features::UNJUDGED_SETTINGS
     .with(Features::UNJUDGED)
     .with(Features::OPAQUE)
@@ -27,6 +31,22 @@ const NOT_KNOWN: &[u8] = b"\0";
 /// Statements that reset something when they are bound, by the names that only the server knows.
 #[derive(Debug, Default)]
 pub(super) struct PreparedResets(Vec<(Box<[u8]>, Box<Digest>)>);
+
+/// Adds a statement that gives those of these settings values that are in force by no SET. What PostgreSQL does not
+/// list, custom settings and roles, is let be.
+fn add_where_reset(batch: &mut OwnBatch, told: &[(&[u8], Option<&[u8]>)]) {
+    let places: Vec<_> = (0..told.len())
+        .map(|i| format!("(${}::pg_catalog.text,${}::pg_catalog.text)", 2 * i + 1, 2 * i + 2))
+        .collect();
+    let sql = format!(
+        "SELECT pg_catalog.set_config(s.name,v.value,false) FROM pg_catalog.pg_settings s JOIN (VALUES {}) \
+         v(name,value) ON pg_catalog.lower(s.name) OPERATOR(pg_catalog.=) pg_catalog.lower(v.name) \
+         WHERE s.source OPERATOR(pg_catalog.<>) 'session'",
+        places.join(",")
+    );
+    let values: Vec<_> = told.iter().flat_map(|(name, value)| [Some(*name), *value]).collect();
+    batch.add(Why::Own, sql, &values);
+}
 
 impl ServerFacts {
     /// A query of the operator's was run between sessions: what it sets is in force no more, as far as its words tell.
@@ -51,24 +71,60 @@ impl ServerFacts {
 }
 
 impl Session {
-    /// RESET goes back to the server's defaults; the client's are those of its startup packet.
+    /// Notes what a text resets that is about to run.
     pub(super) fn note_resets(&mut self, digest: &Digest) {
-        let resets = Features::RESET | Features::RESET_ALL | Features::DISCARD_ALL;
-        // Beside an end of the transaction what is put in force afterwards might be too much.
-        if !digest.features.intersects(resets) || digest.features.intersects(BESIDE_RESETS) {
+        let features = digest.features;
+        if self.restore.is_some() && features.intersects(NAMES_SETTINGS | BESIDE_RESETS) {
+            self.restore = Some(Restore::AsFound); // it may be set once more behind the RESET
+        }
+        if !features.intersects(RESETS) || self.wishes.startup().is_none() {
             return;
         }
+        let restore = if features.intersects(BESIDE_RESETS | NAMES_SETTINGS) {
+            Restore::AsFound
+        } else if features.intersects(Features::RESET_ALL | Features::DISCARD_ALL) {
+            Restore::All
+        } else {
+            Restore::Named(digest.settings.clone())
+        };
+        self.restore = match self.restore.take() {
+            Some(known) if known != restore => Some(Restore::AsFound),
+            Some(_) | None => Some(restore),
+        };
+    }
+
+    /// After a RESET: puts the client's own startup values in force again, before it hears that it is done. Whether
+    /// there are any.
+    pub(super) fn begin_restore(&mut self, turn: &mut Turn<'_>) -> bool {
+        let Some(restore) = self.restore.take() else { return false };
+        let Some(startup) = self.wishes.startup() else { return false };
+        let mut batch = self.own_batch(Own::Restore);
+        let told = startup.chosen(turn.names, &restore);
+        // The encoding, which is the first if it is there, decides how the others are read.
+        let encodes = |(name, _): &(&[u8], Option<&[u8]>)| name.eq_ignore_ascii_case(b"client_encoding");
+        for told in told.split_inclusive(encodes) {
+            match restore {
+                Restore::All | Restore::Named(_) => batch.add_settings(Why::Own, told, false),
+                Restore::AsFound => add_where_reset(&mut batch, told),
+            }
+        }
+        let restores = !batch.is_empty();
+        self.send_own(turn, batch);
+        restores
+    }
+
+    /// The startup values are in force again: reports that were held back for that, and hold after all, are news.
+    pub(super) fn restored(&mut self, turn: &mut Turn<'_>) {
+        let Some(facts) = turn.facts.as_deref() else { return };
         let Some(startup) = self.wishes.startup() else { return };
-        if digest.features.intersects(Features::RESET_ALL | Features::DISCARD_ALL) {
-            self.restore = Some(if digest.settings.is_empty() {
-                Restore::All
-            } else {
-                Restore::Except(digest.settings.clone())
-            });
-            return;
-        }
-        if !startup.is_empty() && !digest.features.intersects(NAMES_SETTINGS) {
-            self.restore = Some(Restore::Named(digest.settings.clone()));
+        let followed: Vec<_> = startup.reported.iter().map(|(index, _)| *index).collect();
+        for index in followed {
+            if let Some(value) =
+                facts.params.value(index).filter(|value| self.params.value(index) != Some(*value))
+            {
+                turn.to_client.own(|out| put_parameter_status(out, turn.names.name(index).as_bytes(), value));
+                self.params.set(index, value);
+            }
         }
     }
 
@@ -77,8 +133,7 @@ impl Session {
         if let Some(known) = &mut self.prepared_resets {
             known.0.retain(|(known, _)| **known != *name);
         }
-        let resets = Features::RESET | Features::RESET_ALL | Features::DISCARD_ALL;
-        let Some(digest) = digest.filter(|digest| digest.features.intersects(resets)) else { return };
+        let Some(digest) = digest.filter(|digest| digest.features.intersects(RESETS)) else { return };
         if self.wishes.startup().is_none() {
             return; // nothing will have to be put in force again
         }

@@ -84,6 +84,11 @@ impl ServerStatements {
         }
     }
 
+    /// The statement of this number, if the server has it.
+    pub(super) fn get(&self, id: u64) -> Option<&Statement> {
+        self.ready.get(&id).map(|slot| &*slot.statement)
+    }
+
     /// Notes a Parse on its way.
     pub fn send_parse(&mut self, statement: Rc<Statement>, segment: u64) {
         self.parsing.push_back((statement, segment));

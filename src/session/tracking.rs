@@ -173,21 +173,6 @@ impl Session {
         PinReasons::default()
     }
 
-    /// After a RESET: puts the client's own startup values in force again, before it hears that it is done. Whether
-    /// there are any.
-    pub(super) fn begin_restore(&mut self, turn: &mut Turn<'_>) -> bool {
-        let Some(restore) = self.restore.take() else { return false };
-        let Some(startup) = self.wishes.startup() else { return false };
-        let told = startup.chosen(turn.names, &restore);
-        if told.is_empty() {
-            return false;
-        }
-        let mut batch = self.own_batch(Own::Restore);
-        batch.add_settings(Why::Own, &told, false);
-        self.send_own(turn, batch);
-        true
-    }
-
     /// Puts in force what differs between the server and the client (own messages at rest, R51).
     pub(super) fn put_in_force(&mut self, turn: &mut Turn<'_>) {
         let mut batch = self.own_batch(Own::Link);

@@ -20,6 +20,8 @@ const MAX_USES: usize = 128;
 pub enum Feature {
     /// A parameter of the startup packet.
     Startup,
+    /// A parameter of the startup packet that the login failed for.
+    RefusedStartup,
     /// SET, or set_config(), for longer than the transaction.
     Set,
     /// RESET.
@@ -84,6 +86,7 @@ impl Feature {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Startup => "startup",
+            Self::RefusedStartup => "startup_refused",
             Self::Set => "set",
             Self::Reset => "reset",
             Self::Discard => "discard",
@@ -104,6 +107,9 @@ impl Feature {
     /// What becomes of it by these rules, in a word. `reported`: it is about a parameter that servers report, and that
     /// follows its client anyway.
     pub fn outcome(self, rules: Rules, reported: bool) -> &'static str {
+        if self == Self::RefusedStartup {
+            return "refused"; // by PostgreSQL, whatever the mode
+        }
         if rules.mode == PoolMode::Session {
             return "kept";
         }
@@ -119,6 +125,7 @@ impl Feature {
     fn outcome_of_tracking(self, rules: Rules, reported: bool) -> &'static str {
         let stays = if rules.session_state == SessionState::Clean { "cleaned" } else { "pinned" };
         match self {
+            Self::RefusedStartup => "refused",
             Self::Startup | Self::Execute | Self::Deallocate => "followed",
             Self::Set if reported => "followed",
             Self::Set => match rules.session_state {
@@ -166,7 +173,7 @@ impl Session {
             return self.note_unread();
         };
         let text = text_of(view.rest);
-        let digest = sql::digest(text, self.reading());
+        let digest = self.digest(text);
         if let Some(digest) = &digest {
             self.observe(digest, text);
             if self.reads_texts() {

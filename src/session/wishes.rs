@@ -48,17 +48,18 @@ impl Startup {
 /// Which parameters were reset just now, so that the client's own startup values have to be put in force again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Restore {
+    /// All.
     All,
-    /// All but those that the same text sets.
-    Except(Vec<Box<[u8]>>),
+    /// Those of these names.
     Named(Vec<Box<[u8]>>),
+    /// Those that the server has reset, which it is asked: what came beside may have undone it, or set them anew.
+    AsFound,
 }
 
 impl Restore {
     pub(super) fn has(&self, name: &[u8]) -> bool {
         match self {
-            Self::All => true,
-            Self::Except(names) => !names.iter().any(|known| known.eq_ignore_ascii_case(name)),
+            Self::All | Self::AsFound => true,
             Self::Named(names) => names.iter().any(|known| known.eq_ignore_ascii_case(name)),
         }
     }

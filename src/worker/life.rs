@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime};
 
-use super::first::{first_server, judge_startup, kept_server, refuse_unfollowable};
+use super::first::{Unserved, first_server, judge_startup, kept_server, refuse_unfollowable};
 use super::homes::server_user;
 use super::inbox::{Arrival, Migrant, ToWorker};
 use super::keys::shown_secret;
@@ -298,6 +298,9 @@ impl Worker {
         let wished = match judged {
             Ok(wished) => wished,
             Err(unserved) => {
+                if let Unserved::Refused(error) = &unserved {
+                    home.note_refused(&entry.user, &authenticated.parameters, error, clock::now());
+                }
                 unserved.tell(&home, (stream, &entry), authenticated.accepted).await;
                 return None;
             }

@@ -47,6 +47,61 @@ fn settings() -> Vec<Script> {
                 Leave(1, script::Leave::Terminate),
             ],
         ),
+        // RESET ALL beside the beginning or the end of a transaction.
+        script(
+            3,
+            vec![
+                Enter(0, vec![("client_encoding", "LATIN1")]),
+                query(0, "begin; close all; unlisten *; reset all"),
+                query(0, "rollback; show client_encoding"),
+            ],
+        ),
+        script(
+            2,
+            vec![
+                Enter(1, vec![("TimeZone", "Asia/Tokyo")]),
+                query(1, "set timezone = 'Europe/Oslo'"),
+                query(1, "begin"),
+                query(1, "reset all; rollback"),
+                query(1, "show timezone"),
+                query(1, "reset timezone; set timezone = 'Europe/Rome'"),
+                query(1, "show timezone"),
+            ],
+        ),
+        // DISCARD ALL holds at once, whatever fails behind it in its batch.
+        script(
+            1,
+            vec![
+                Enter(0, vec![("client_encoding", "LATIN1")]),
+                Say(
+                    0,
+                    vec![parse("", "discard all"), Bind("", "", None), Execute("", 1), Execute("", 0), Sync],
+                ),
+                query(0, "show client_encoding"),
+            ],
+        ),
+        // A literal that is parsed behind a change of what it means, in one batch, and then by somebody else.
+        script(
+            1,
+            vec![
+                Say(
+                    0,
+                    vec![
+                        parse("", "set datestyle = 'SQL, DMY'"),
+                        Bind("", "", None),
+                        Execute("", 0),
+                        parse("lit", "select date '1/2/2020'"),
+                        Bind("", "lit", None),
+                        Execute("", 0),
+                        Sync,
+                    ],
+                ),
+                Say(
+                    1,
+                    vec![parse("lit", "select date '1/2/2020'"), Bind("", "lit", None), Execute("", 0), Sync],
+                ),
+            ],
+        ),
         // RESET ALL in a text of several statements.
         script(
             2,
@@ -100,6 +155,20 @@ fn settings() -> Vec<Script> {
 
 fn names() -> Vec<Script> {
     vec![
+        // A Bind that has too few values: the error names the statement.
+        script(
+            1,
+            vec![Say(0, vec![parse("p1", "select $1::int"), Sync]), Say(0, vec![Bind("", "p1", None), Sync])],
+        ),
+        // An error within EXECUTE tells where.
+        script(
+            1,
+            vec![
+                Say(0, vec![parse("p1", "select $1::int"), Sync]),
+                query(0, "execute p1(nope)"),
+                query(0, "execute p1"),
+            ],
+        ),
         // A Parse in a transaction that has failed: of a name in use, and of a text that the server has.
         script(
             3,

@@ -26,13 +26,14 @@ const PINS: [Column; 13] = [
     text("query"),
 ];
 
-const COMPAT: [Column; 10] = [
+const COMPAT: [Column; 11] = [
     text("database"),
     text("user"),
     text("application_name"),
     text("feature"),
     text("name"),
     text("outcome"),
+    text("in_transaction"),
     int8("count"),
     text("first"),
     text("last"),
@@ -88,6 +89,7 @@ pub(super) fn compat(overview: &Overview, zone: &TimeZone) -> Table {
             .text(used.feature)
             .text(used.name)
             .text(used.outcome)
+            .text(used.in_transaction)
             .number(used.count)
             .text(time_of_day(used.first, zone))
             .text(time_of_day(used.last, zone))

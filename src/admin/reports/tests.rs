@@ -87,8 +87,9 @@ fn pins() {
 fn compat_adds_the_workers_up() {
     golden(
         View::Compat,
-        "database t, user t, application_name t, feature t, name t, outcome t, count q, first t, last t, query t",
-        &[&format!("shop|web|cart|set|work_mem|followed|5|{TIMES}|SET work_mem = ?")],
+        "database t, user t, application_name t, feature t, name t, outcome t, in_transaction t, count q, first t, \
+         last t, query t",
+        &[&format!("shop|web|cart|set|work_mem|kept|followed|5|{TIMES}|SET work_mem = ?")],
     );
 }
 

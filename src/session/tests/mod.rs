@@ -5,6 +5,7 @@ use std::time::Instant;
 
 mod healing;
 mod listening;
+mod meaning;
 mod own;
 mod properties;
 mod rules;
