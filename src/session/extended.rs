@@ -240,6 +240,9 @@ impl Session {
     pub(super) fn close(&mut self, turn: &mut Turn<'_>, header: FrameHeader, rest: &[u8]) -> Act {
         let Some(body) = whole_body(header, rest) else { return Act::NeedBytes };
         match TargetView::read(body) {
+            Some(TargetView::Statement(name)) if matches!(self.prepared_by_sql(name), Lookup::Wait) => {
+                Act::Stop(Halt::Wait)
+            }
             Some(TargetView::Statement(name)) if self.may_be_prepared_by_sql(name) => {
                 self.note_unread();
                 self.forget_prepared_by_sql(name);

@@ -131,11 +131,23 @@ impl Session {
     /// Whether a name may be that of a statement made with PREPARE: if the server has not been asked yet, it would know.
     /// Names of ours are nobody's to use.
     pub(super) fn may_be_prepared_by_sql(&self, name: &[u8]) -> bool {
+        matches!(self.prepared_by_sql(name), Lookup::Found(()))
+    }
+
+    /// The same, or that it hangs on an answer to come: a Parse that takes the name, or fails to.
+    pub(super) fn prepared_by_sql(&self, name: &[u8]) -> Lookup<()> {
         const MAKES: Features = Features::PREPARE.with(Features::OPAQUE).with(Features::UNJUDGED);
-        let unknown = || matches!(self.names.find(name, self.segment), Lookup::Missing);
         let just_made = || self.traces.as_ref().is_some_and(|traces| traces.features.intersects(MAKES));
         let may_be = just_made() && !name.is_empty() && !name.starts_with(OUR_NAMES);
-        (may_be || self.is_prepared_by_sql(name)) && unknown()
+        if may_be || self.is_prepared_by_sql(name) {
+            match self.names.find(name, self.segment) {
+                Lookup::Missing => Lookup::Found(()),
+                Lookup::Found(_) => Lookup::Missing,
+                Lookup::Wait => Lookup::Wait,
+            }
+        } else {
+            Lookup::Missing
+        }
     }
 
     /// A statement made with PREPARE is closed; the server is asked afterwards whether it was.

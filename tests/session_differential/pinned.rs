@@ -22,7 +22,7 @@ fn script(pool: usize, mut steps: Vec<Step>) -> Script {
 
 /// All of them.
 pub fn scripts() -> Vec<Script> {
-    [settings(), names(), names_by_sql()].concat()
+    [settings(), resets(), names(), names_by_sql()].concat()
 }
 
 fn settings() -> Vec<Script> {
@@ -47,6 +47,59 @@ fn settings() -> Vec<Script> {
                 Leave(1, script::Leave::Terminate),
             ],
         ),
+        // RESET ALL in a text of several statements.
+        script(
+            2,
+            vec![
+                Enter(0, vec![("TimeZone", "Asia/Tokyo")]),
+                query(0, "select pg_advisory_unlock_all() is null; close all; unlisten *; reset all"),
+                query(0, "show timezone"),
+            ],
+        ),
+        script(
+            1,
+            vec![
+                Enter(0, vec![("TimeZone", "Asia/Tokyo")]),
+                query(
+                    0,
+                    "reset all; select date '1/2/2020'; set default_transaction_isolation = 'serializable'",
+                ),
+                query(0, "show timezone"),
+            ],
+        ),
+        // What is a transaction's must not be put in force between transactions.
+        script(
+            2,
+            vec![
+                query(1, "set session characteristics as transaction isolation level repeatable read"),
+                query(1, "set transaction isolation level serializable"),
+                query(1, "set time zone local"),
+                query(2, "select 1"),
+                query(1, "select name from v"),
+            ],
+        ),
+        // A literal that two clients read in different ways.
+        script(
+            1,
+            vec![
+                query(0, "set timezone = 'Asia/Tokyo'"),
+                Say(0, vec![parse("p1", "select timestamptz '2020-01-02 03:04'"), Sync]),
+                Say(
+                    1,
+                    vec![
+                        parse("p1", "select timestamptz '2020-01-02 03:04'"),
+                        Bind("", "p1", None),
+                        Execute("", 0),
+                        Sync,
+                    ],
+                ),
+            ],
+        ),
+    ]
+}
+
+fn resets() -> Vec<Script> {
+    vec![
         // RESET ALL beside the beginning or the end of a transaction.
         script(
             3,
@@ -99,54 +152,6 @@ fn settings() -> Vec<Script> {
                 Say(
                     1,
                     vec![parse("lit", "select date '1/2/2020'"), Bind("", "lit", None), Execute("", 0), Sync],
-                ),
-            ],
-        ),
-        // RESET ALL in a text of several statements.
-        script(
-            2,
-            vec![
-                Enter(0, vec![("TimeZone", "Asia/Tokyo")]),
-                query(0, "select pg_advisory_unlock_all() is null; close all; unlisten *; reset all"),
-                query(0, "show timezone"),
-            ],
-        ),
-        script(
-            1,
-            vec![
-                Enter(0, vec![("TimeZone", "Asia/Tokyo")]),
-                query(
-                    0,
-                    "reset all; select date '1/2/2020'; set default_transaction_isolation = 'serializable'",
-                ),
-                query(0, "show timezone"),
-            ],
-        ),
-        // What is a transaction's must not be put in force between transactions.
-        script(
-            2,
-            vec![
-                query(1, "set session characteristics as transaction isolation level repeatable read"),
-                query(1, "set transaction isolation level serializable"),
-                query(1, "set time zone local"),
-                query(2, "select 1"),
-                query(1, "select name from v"),
-            ],
-        ),
-        // A literal that two clients read in different ways.
-        script(
-            1,
-            vec![
-                query(0, "set timezone = 'Asia/Tokyo'"),
-                Say(0, vec![parse("p1", "select timestamptz '2020-01-02 03:04'"), Sync]),
-                Say(
-                    1,
-                    vec![
-                        parse("p1", "select timestamptz '2020-01-02 03:04'"),
-                        Bind("", "p1", None),
-                        Execute("", 0),
-                        Sync,
-                    ],
                 ),
             ],
         ),
@@ -219,6 +224,15 @@ fn names() -> Vec<Script> {
 /// Names made with PREPARE a moment ago.
 fn names_by_sql() -> Vec<Script> {
     vec![
+        // A Close of it behind a Parse that the name is taken for.
+        script(
+            2,
+            vec![
+                query(0, "prepare p1 as select 'by sql'"),
+                Say(0, vec![parse("p1", "select $1::int + 1"), Sync, CloseStatement("p1"), Sync]),
+                Say(0, vec![DescribeStatement("p1"), Sync]),
+            ],
+        ),
         script(
             2,
             vec![
