@@ -191,9 +191,10 @@ impl Cluster {
         self.port
     }
 
-    /// A program of this PostgreSQL's version, such as `psql`.
+    /// A program such as `psql`: of this PostgreSQL's version, or, if its installation lacks it, of the system's.
     pub fn program(&self, name: &str) -> PathBuf {
-        self.bin.join(name)
+        let own = self.bin.join(name);
+        if own.exists() { own } else { newest_bin().join(name) }
     }
 
     /// The application's way in: role and database [`APP`].
