@@ -12,7 +12,7 @@ use super::raw::Raw;
 use super::setting::Setting;
 use super::{
     AuthType, Config, ConsoleRights, Database, LogFormat, Pacing, PinOverflow, PoolMode, PoolSplit, Process,
-    Runtime, ServerDefaults, SessionState, Share, ShownSetting, SocketOptions, SslMode, TlsSettings,
+    Ratio, Runtime, ServerDefaults, SessionState, ShownSetting, SocketOptions, SslMode, TlsSettings,
 };
 
 /// What the rows of `[pooler]` fill: the configuration, and what is needed only while reading it.
@@ -140,7 +140,7 @@ const fn blank_defaults() -> ServerDefaults {
     ServerDefaults {
         pool_mode: PoolMode::Session,
         session_state: SessionState::Track,
-        max_pinned_ratio: Share::WHOLE,
+        max_pinned_ratio: Ratio::WHOLE,
         pin_overflow: PinOverflow::Error,
         pin_notice: false,
         pool_size: 0,

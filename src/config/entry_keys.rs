@@ -34,7 +34,7 @@ pub static DATABASE_SETTINGS: &[Setting<Database>] = &[
         .means("As in [pooler], for this database"),
     database("session_state", Inherits("session_state"), K::SessionState(|d, v| d.session_state = Some(v)))
         .means("As in [pooler], for this database"),
-    database("max_pinned_ratio", Inherits("max_pinned_ratio"), K::Share(|d, v| d.max_pinned_ratio = Some(v)))
+    database("max_pinned_ratio", Inherits("max_pinned_ratio"), K::Ratio(|d, v| d.max_pinned_ratio = Some(v)))
         .means("As in [pooler], for this database"),
     database(
         "pool_size",

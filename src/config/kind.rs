@@ -11,7 +11,7 @@ use super::raw::Raw;
 use super::read::{self, Read};
 use super::units::{self, TimeUnit};
 use super::{
-    AuthType, LogFormat, PinOverflow, PoolMode, PoolSplit, Runtime, SecretEq, SessionState, Share, SslMode,
+    AuthType, LogFormat, PinOverflow, PoolMode, PoolSplit, Ratio, Runtime, SecretEq, SessionState, SslMode,
 };
 
 /// What a setting's value is, with the place in a `T` where it goes.
@@ -21,7 +21,7 @@ pub(super) enum Kind<T> {
     /// A whole number between two bounds.
     Count(u32, u32, fn(&mut T, u32)),
     /// A part of a whole.
-    Share(fn(&mut T, Share)),
+    Ratio(fn(&mut T, Ratio)),
     /// A TCP port.
     Port(fn(&mut T, u16)),
     /// Permission bits of a file.
@@ -83,7 +83,7 @@ impl<T> Kind<T> {
         match self {
             Self::Bool(_) => "true or false".to_owned(),
             Self::Count(..) => "number".to_owned(),
-            Self::Share(_) => "fraction".to_owned(),
+            Self::Ratio(_) => "fraction".to_owned(),
             Self::Port(_) => "port".to_owned(),
             Self::Octal(_) => "octal in quotes".to_owned(),
             Self::Limit(_) | Self::KernelSeconds(_) | Self::Time(..) => "seconds".to_owned(),
@@ -115,7 +115,7 @@ impl<T> Kind<T> {
         match self {
             Self::Bool(set) => put(target, *set, read::flag(raw)),
             Self::Count(min, max, set) => put(target, *set, read::count(raw, *min, *max)),
-            Self::Share(set) => put(target, *set, read::share(raw)),
+            Self::Ratio(set) => put(target, *set, read::ratio(raw)),
             Self::Port(set) => put(target, *set, read::port(raw)),
             Self::Octal(set) => put(target, *set, read::octal(raw)),
             Self::Limit(set) => put(target, *set, read::limit(raw, TimeUnit::Seconds)),

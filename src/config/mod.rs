@@ -40,7 +40,7 @@ pub use secret::Secret;
 pub use setting::{Fallback, Setting};
 pub use settings::{
     AuthType, CONSOLE_NAMES, Config, ConsoleRights, Database, LogFormat, Pacing, PinOverflow, PoolMode,
-    PoolSplit, Process, Runtime, SecretEq, ServerDefaults, SessionState, Share, ShownSetting, SocketOptions,
+    PoolSplit, Process, Ratio, Runtime, SecretEq, ServerDefaults, SessionState, ShownSetting, SocketOptions,
     SslMode, TlsSettings, User,
 };
 pub use url::from_url;

@@ -104,7 +104,7 @@ pub static SETTINGS: &[Setting<Draft>] = &[
     // Sessions
     row("session_state", Is("track"), K::SessionState(|d, v| d.config.defaults.session_state = v))
         .means("What is done about SET, temporary tables and the like outside session mode"),
-    row("max_pinned_ratio", Is("0.5"), K::Share(|d, v| d.config.defaults.max_pinned_ratio = v))
+    row("max_pinned_ratio", Is("0.5"), K::Ratio(|d, v| d.config.defaults.max_pinned_ratio = v))
         .means("Part of a pool's servers that clients may keep by temporary tables and the like; 0 for none, 1 for any"),
     row("pin_overflow", Is("error"), K::PinOverflow(|d, v| d.config.defaults.pin_overflow = v))
         .means("What becomes of statements beyond max_pinned_ratio"),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::problem::Fault;
 use super::raw::Raw;
 use super::units::{self, TimeUnit, Word};
-use super::{Secret, SecretEq, Share};
+use super::{Ratio, Secret, SecretEq};
 
 /// A value and how the console shows it; `None` for "not set".
 pub(super) type Read<V> = Result<(V, Option<String>), Fault>;
@@ -25,9 +25,9 @@ pub(super) fn count(raw: &Raw, min: u32, max: u32) -> Read<u32> {
     Ok((number, Some(number.to_string())))
 }
 
-pub(super) fn share(raw: &Raw) -> Read<Share> {
-    let share = units::read_share(&scalar(raw, "a fraction")?)?;
-    Ok((share, Some(units::print_share(share))))
+pub(super) fn ratio(raw: &Raw) -> Read<Ratio> {
+    let share = units::read_ratio(&scalar(raw, "a fraction")?)?;
+    Ok((share, Some(units::print_ratio(share))))
 }
 
 pub(super) fn port(raw: &Raw) -> Read<u16> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{
     AuthType, Config, ConsoleRights, Database, LogFormat, Pacing, PinOverflow, PoolMode, PoolSplit, Process,
-    Runtime, ServerDefaults, SessionState, Share, SocketOptions, SslMode, TlsSettings,
+    Ratio, Runtime, ServerDefaults, SessionState, SocketOptions, SslMode, TlsSettings,
 };
 
 /// No databases, no users, no limits in time, no TLS.
@@ -92,7 +92,7 @@ fn defaults() -> ServerDefaults {
     ServerDefaults {
         pool_mode: PoolMode::Transaction,
         session_state: SessionState::Track,
-        max_pinned_ratio: Share::WHOLE,
+        max_pinned_ratio: Ratio::WHOLE,
         pin_overflow: PinOverflow::Error,
         pin_notice: false,
         pool_size: 20,

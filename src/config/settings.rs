@@ -173,9 +173,9 @@ pub enum SessionState {
 
 /// A part of a whole, in thousandths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Share(pub u32);
+pub struct Ratio(pub u32);
 
-impl Share {
+impl Ratio {
     /// The whole.
     pub const WHOLE: Self = Self(1000);
 
@@ -248,7 +248,7 @@ pub struct ServerDefaults {
     /// `session_state`.
     pub session_state: SessionState,
     /// `max_pinned_ratio`: servers of a pool that may be kept by clients' session state; the whole is no bound.
-    pub max_pinned_ratio: Share,
+    pub max_pinned_ratio: Ratio,
     /// `pin_overflow`.
     pub pin_overflow: PinOverflow,
     /// `pin_notice`: a client is told when it is pinned.
@@ -320,7 +320,7 @@ pub struct Database {
     /// Likewise.
     pub session_state: Option<SessionState>,
     /// Likewise.
-    pub max_pinned_ratio: Option<Share>,
+    pub max_pinned_ratio: Option<Ratio>,
     /// Likewise.
     pub pool_size: Option<u32>,
     /// Likewise.

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::problem::Fault;
-use super::{AuthType, LogFormat, PinOverflow, PoolMode, PoolSplit, Runtime, SessionState, Share, SslMode};
+use super::{AuthType, LogFormat, PinOverflow, PoolMode, PoolSplit, Ratio, Runtime, SessionState, SslMode};
 
 /// Longest time that may be configured: what PgBouncer's 32-bit seconds can say (68 years), and short enough that
 /// adding it to any instant cannot overflow.
@@ -107,20 +107,20 @@ pub(super) fn read_count(text: &str, min: u32, max: u32) -> Result<u32, Fault> {
 }
 
 /// Reads a fraction from 0 to 1.
-pub(super) fn read_share(text: &str) -> Result<Share, Fault> {
+pub(super) fn read_ratio(text: &str) -> Result<Ratio, Fault> {
     let fault = || Fault::expected("a fraction from 0 to 1 such as 0.5");
     let fraction: f64 = text.parse().map_err(|_| fault())?;
     if !(0.0..=1.0).contains(&fraction) {
         return Err(fault());
     }
-    let thousandths = (fraction * f64::from(Share::WHOLE.0)).round();
+    let thousandths = (fraction * f64::from(Ratio::WHOLE.0)).round();
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // from 0 to 1000
-    Ok(Share(thousandths as u32))
+    Ok(Ratio(thousandths as u32))
 }
 
 /// How a fraction is shown.
-pub(super) fn print_share(share: Share) -> String {
-    (f64::from(share.0) / f64::from(Share::WHOLE.0)).to_string()
+pub(super) fn print_ratio(ratio: Ratio) -> String {
+    (f64::from(ratio.0) / f64::from(Ratio::WHOLE.0)).to_string()
 }
 
 /// The base unit of a time setting: what a number without a unit means.

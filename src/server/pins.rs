@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use crate::config::Share;
+use crate::config::Ratio;
 use crate::metrics::{Counters, PIN_REASONS};
 use crate::pool::PoolLimits;
 use crate::session::{PinReasons, PinRoom};
@@ -17,7 +17,7 @@ const SHORTEST_LOG_INTERVAL: Duration = Duration::from_mins(1);
 #[derive(Debug, Clone, Copy)]
 pub struct PinBounds {
     /// Part of the pool's servers that may be kept.
-    pub ratio: Share,
+    pub ratio: Ratio,
     /// Those beyond it may take the places of the reserve.
     pub may_use_reserve: bool,
 }
@@ -26,11 +26,11 @@ impl PinBounds {
     /// How many clients may be pinned. One may always, or a pool of one server could serve no client that makes a
     /// temporary table; a ratio of 0 is somebody's wish that none may.
     pub fn most(&self, limits: &PoolLimits) -> u32 {
-        if limits.size == 0 || self.ratio >= Share::WHOLE {
+        if limits.size == 0 || self.ratio >= Ratio::WHOLE {
             return u32::MAX;
         }
         let share = self.ratio.of(limits.size);
-        let share = if self.ratio == Share(0) { 0 } else { share.max(1) };
+        let share = if self.ratio == Ratio(0) { 0 } else { share.max(1) };
         share.saturating_add(if self.may_use_reserve { limits.reserve } else { 0 })
     }
 }
@@ -123,13 +123,13 @@ mod tests {
 
     #[test]
     fn the_bound_is_a_part_of_the_pool_and_leaves_room_for_one() {
-        let half = PinBounds { ratio: Share(500), may_use_reserve: false };
+        let half = PinBounds { ratio: Ratio(500), may_use_reserve: false };
         let most = |bounds: &PinBounds, size| bounds.most(&limits(size, 3));
         assert_eq!([1, 2, 3, 20].map(|size| most(&half, size)), [1, 1, 1, 10]);
         assert_eq!(most(&half, 0), u32::MAX, "half of no limit is none");
         assert_eq!(most(&PinBounds { may_use_reserve: true, ..half }, 4), 5);
-        assert_eq!(most(&PinBounds { ratio: Share(0), ..half }, 4), 0);
-        assert_eq!(most(&PinBounds { ratio: Share::WHOLE, ..half }, 4), u32::MAX);
+        assert_eq!(most(&PinBounds { ratio: Ratio(0), ..half }, 4), 0);
+        assert_eq!(most(&PinBounds { ratio: Ratio::WHOLE, ..half }, 4), u32::MAX);
     }
 
     #[test]

@@ -80,10 +80,6 @@ impl Features {
     /// Nothing.
     pub(crate) const NOTHING: Self = Self(0);
 
-    /// The same, by another name.
-    #[cfg(test)]
-    pub(crate) const NONE: Self = Self(0);
-
     /// Whether this set has something of `other`.
     pub(crate) const fn intersects(self, other: Self) -> bool {
         self.0 & other.0 != 0

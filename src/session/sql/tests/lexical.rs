@@ -69,7 +69,7 @@ fn what_cannot_be_read_to_its_end_is_not_judged() {
     for text in ["select U&\"\\0061\"", "select u&'x'"] {
         assert_eq!(features(text), Features::UNJUDGED, "{text}");
     }
-    assert_eq!(features("select u & 'x'"), Features::NONE);
+    assert_eq!(features("select u & 'x'"), Features::NOTHING);
 }
 
 #[test]

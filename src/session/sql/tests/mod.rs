@@ -14,7 +14,7 @@ const ESCAPING: Reading = Reading { standard_strings: false, ascii_safe: true };
 const UNSAFE: Reading = Reading { standard_strings: true, ascii_safe: false };
 
 fn features(text: &str) -> Features {
-    digest(text.as_bytes(), USUAL).map_or(Features::NONE, |digest| digest.features)
+    digest(text.as_bytes(), USUAL).map_or(Features::NOTHING, |digest| digest.features)
 }
 
 fn settings(text: &str) -> Vec<String> {

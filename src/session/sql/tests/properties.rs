@@ -104,7 +104,7 @@ fn readings() -> impl Strategy<Value = Reading> {
 
 /// What is found without the look at a glance.
 fn judged(text: &[u8], reading: Reading) -> Features {
-    judge::judge(text, reading).map_or(Features::NONE, |found| found.features)
+    judge::judge(text, reading).map_or(Features::NOTHING, |found| found.features)
 }
 
 /// Whether the text ends within a literal or a comment.
@@ -164,7 +164,7 @@ proptest! {
                 format!("select /* {} */ 1", text.replace(['*', '/'], " ")),
             ] {
                 prop_assert_eq!(digest(whole.as_bytes(), USUAL), None, "{}", whole);
-                prop_assert_eq!(judged(whole.as_bytes(), USUAL), Features::NONE, "{}", whole);
+                prop_assert_eq!(judged(whole.as_bytes(), USUAL), Features::NOTHING, "{}", whole);
             }
         }
     }
@@ -195,9 +195,9 @@ proptest! {
                 let refused = if breaks_off(text, reading) {
                     Features::UNJUDGED | Features::TRANSACTION
                 } else {
-                    Features::NONE
+                    Features::NOTHING
                 };
-                prop_assert_eq!(judged(text, reading).without(refused), Features::NONE);
+                prop_assert_eq!(judged(text, reading).without(refused), Features::NOTHING);
             }
         }
     }

@@ -7,7 +7,7 @@ type F = Features;
 #[test]
 fn most_texts_leave_the_session_alone() {
     all_are(
-        F::NONE,
+        F::NOTHING,
         &[
             "",
             ";",
@@ -165,7 +165,7 @@ fn set_config_is_found_wherever_it_is_called() {
         assert_eq!((features(text), settings(text).join(" ")), (expected, names.into()), "{text}");
     }
     all_are(
-        F::NONE,
+        F::NOTHING,
         &["select my_set_config('a', 'x', false)", "select 'set_config(1)'", "select 1 -- set_config("],
     );
 }
@@ -312,7 +312,7 @@ fn an_end_within_parentheses_is_not_judged() {
     for text in ["( ;", "( ; select 1", ";(;set x = 1"] {
         assert!(features(text).contains(F::UNJUDGED), "{text}");
     }
-    assert_eq!(features(" ; ;; "), F::NONE);
+    assert_eq!(features(" ; ;; "), F::NOTHING);
 }
 
 #[test]
