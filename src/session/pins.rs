@@ -5,6 +5,8 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::conversation::{Session, Turn};
 use super::sql::{self, Digest, Features};
@@ -26,9 +28,14 @@ pub struct Pins {
     untold: bool,
 }
 
-/// How many clients of a pool are pinned and how many may be: what the pool tells its conversations.
+/// How many clients of a pool are pinned and how many may be: what the pool tells its conversations. The bound is the
+/// pool's, also where several workers serve it: they count into one number, which is touched when a client is pinned or
+/// is not any more.
 #[derive(Debug)]
 pub struct PinRoom {
+    /// Of the whole pool.
+    all: Arc<AtomicU32>,
+    /// Of these, on this worker.
     taken: Cell<u32>,
     most: Cell<u32>,
     notice: Cell<bool>,
@@ -36,29 +43,48 @@ pub struct PinRoom {
 
 impl Default for PinRoom {
     fn default() -> Self {
-        Self { taken: Cell::new(0), most: Cell::new(u32::MAX), notice: Cell::new(false) }
+        Self::of(Arc::default())
+    }
+}
+
+impl Drop for PinRoom {
+    fn drop(&mut self) {
+        self.set_taken(0);
     }
 }
 
 impl PinRoom {
+    /// Part of the pool that counts its pinned clients here.
+    pub fn of(all: Arc<AtomicU32>) -> Self {
+        Self { all, taken: Cell::new(0), most: Cell::new(u32::MAX), notice: Cell::new(false) }
+    }
+
     /// Puts a bound in force, and whether clients are told.
     pub fn set_rules(&self, most: u32, notice: bool) {
         self.most.set(most);
         self.notice.set(notice);
     }
 
-    /// Notes how many clients are pinned or about to be.
+    /// Notes how many clients of this worker are pinned or about to be.
     pub fn set_taken(&self, taken: usize) {
-        self.taken.set(u32::try_from(taken).unwrap_or(u32::MAX));
+        let taken = u32::try_from(taken).unwrap_or(u32::MAX);
+        let before = self.taken.replace(taken);
+        // Modulo 2^32 where it falls, which comes to the same.
+        self.all.fetch_add(taken.wrapping_sub(before), Ordering::Relaxed);
     }
 
     /// Whether there are more than there should be.
-    pub const fn is_exceeded(&self) -> bool {
-        self.taken.get() > self.most.get()
+    pub fn is_exceeded(&self) -> bool {
+        self.all.load(Ordering::Relaxed) > self.most.get()
     }
 
-    const fn is_full(&self) -> bool {
-        self.taken.get() >= self.most.get()
+    /// Takes room for one more, if there is any: it counts until all are counted again.
+    fn take(&self) -> bool {
+        let most = self.most.get();
+        let one_more = |all: u32| (all < most).then(|| all + 1);
+        let is_taken = self.all.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok();
+        self.taken.set(self.taken.get() + u32::from(is_taken));
+        is_taken
     }
 }
 
@@ -153,7 +179,7 @@ impl Session {
         if features == Features::TEMP && sql::drops_at_commit(text, self.reading()) {
             return None;
         }
-        if turn.pins.is_full() {
+        if !turn.pins.take() {
             return Some(no_room());
         }
         self.traces.get_or_insert_default().claims_server = true;
