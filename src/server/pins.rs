@@ -91,6 +91,14 @@ impl PinBook {
         tell
     }
 
+    /// Counts again, where a client took room and has given it up in the same turn.
+    #[inline]
+    pub fn settle(&self) {
+        if self.room.is_ahead() {
+            self.room.set_taken(self.held.borrow().len());
+        }
+    }
+
     /// A client has gone.
     pub fn forget(&self, client: u64) {
         let mut held = self.held.borrow_mut();

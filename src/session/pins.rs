@@ -37,6 +37,8 @@ pub struct PinRoom {
     all: Arc<AtomicU32>,
     /// Of these, on this worker.
     taken: Cell<u32>,
+    /// Some of them took room in this turn and have not been counted.
+    is_ahead: Cell<bool>,
     most: Cell<u32>,
     notice: Cell<bool>,
 }
@@ -56,7 +58,8 @@ impl Drop for PinRoom {
 impl PinRoom {
     /// Part of the pool that counts its pinned clients here.
     pub fn of(all: Arc<AtomicU32>) -> Self {
-        Self { all, taken: Cell::new(0), most: Cell::new(u32::MAX), notice: Cell::new(false) }
+        let (taken, most) = (Cell::new(0), Cell::new(u32::MAX));
+        Self { all, taken, is_ahead: Cell::new(false), most, notice: Cell::new(false) }
     }
 
     /// Puts a bound in force, and whether clients are told.
@@ -69,6 +72,7 @@ impl PinRoom {
     pub fn set_taken(&self, taken: usize) {
         let taken = u32::try_from(taken).unwrap_or(u32::MAX);
         let before = self.taken.replace(taken);
+        self.is_ahead.set(false);
         // Modulo 2^32 where it falls, which comes to the same.
         self.all.fetch_add(taken.wrapping_sub(before), Ordering::Relaxed);
     }
@@ -78,12 +82,18 @@ impl PinRoom {
         self.all.load(Ordering::Relaxed) > self.most.get()
     }
 
-    /// Takes room for one more, if there is any: it counts until all are counted again.
+    /// Whether room was taken for a client that has not been counted: it may have given it up in the same turn.
+    pub const fn is_ahead(&self) -> bool {
+        self.is_ahead.get()
+    }
+
+    /// Takes room for one more, if there is any: it counts until all are counted again, at the end of the turn.
     fn take(&self) -> bool {
         let most = self.most.get();
         let one_more = |all: u32| (all < most).then(|| all + 1);
         let is_taken = self.all.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok();
         self.taken.set(self.taken.get() + u32::from(is_taken));
+        self.is_ahead.set(is_taken || self.is_ahead.get());
         is_taken
     }
 }
@@ -219,5 +229,26 @@ const fn advice(reasons: PinReasons) -> &'static str {
         "Use SET LOCAL, or RESET, so that the server can serve others."
     } else {
         "The server serves others when this connection ends."
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two workers that look at the same time must not both find room for the last one.
+    #[test]
+    fn room_is_taken_when_it_is_found_and_given_back_if_it_was_not_needed() {
+        let all = Arc::<AtomicU32>::default();
+        let rooms = [(); 2].map(|()| PinRoom::of(Arc::clone(&all)));
+        for room in &rooms {
+            room.set_rules(1, false);
+        }
+        assert!(rooms[0].take() && !rooms[1].take() && !rooms[0].take());
+        assert!(rooms[0].is_ahead() && !rooms[1].is_ahead());
+        rooms[0].set_taken(0);
+        assert!(!rooms[0].is_ahead() && rooms[1].take());
+        rooms[1].set_taken(1);
+        assert!(!rooms[0].take() && !rooms[0].is_exceeded());
     }
 }
