@@ -99,6 +99,21 @@ fn node_postgres() {
 }
 
 #[test]
+fn listen_with_psycopg() {
+    script("psycopg_listen.py", &[]);
+}
+
+#[test]
+fn listen_with_asyncpg() {
+    script("asyncpg_listen.py", &[]);
+}
+
+#[test]
+fn listen_with_node_postgres() {
+    script("node_listen.mjs", &[]);
+}
+
+#[test]
 fn django() {
     same_told("django_script.py", &[]);
 }

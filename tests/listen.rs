@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::cluster::APP;
 use common::pooler::quoted;
-use common::{Cluster, ClusterOptions, Message, Pooler, PoolerConfig, Raw, eventually};
+use common::{Cluster, ClusterOptions, Lost, Message, Pooler, PoolerConfig, Raw, eventually};
 
 /// How long nothing must come before a client is said to have heard nothing.
 const QUIET: Duration = Duration::from_millis(300);
@@ -198,4 +198,111 @@ fn a_client_that_listens_keeps_its_server_for_other_reasons_as_ever() {
     client.query("drop table t");
     let mut other = Raw::login(&pooler.target());
     assert_eq!(other.value("select count(*) from pg_listening_channels()"), "0");
+}
+
+/// What comes to a client that is ended: its last words.
+fn last_words(raw: &mut Raw) -> Vec<String> {
+    let (said, lost) = raw.drain(common::host::PATIENCE);
+    assert!(!matches!(lost, Lost::Timeout), "still connected after {said:?}");
+    said.iter().map(Message::full).collect()
+}
+
+fn is_ended(raw: &mut Raw, text: &str) {
+    let said = last_words(raw);
+    assert!(said.len() == 1 && said[0].starts_with("E(FATAL 57P01") && said[0].contains(text), "{said:?}");
+}
+
+#[test]
+fn kill_ends_those_who_listen_and_the_listener() {
+    let cluster = Cluster::start_new(&ClusterOptions::default());
+    cluster.sql(&format!("create database other owner {APP}"));
+    let pooler = PoolerConfig::for_cluster(&cluster, 1).database("other", cluster.port()).start();
+    let mut client = Raw::login(&pooler.target());
+    let mut there = Raw::login(&pooler.target().with_database("other"));
+    client.query("listen news");
+    there.query("listen news");
+    let mut console = pooler.console();
+    console.query(&format!("kill {APP}"));
+    is_ended(&mut client, "database removed");
+    let left = cluster.backends();
+    assert!(left.len() <= 2, "KILL is answered when nothing of the database is left: {left:?}");
+    assert_eq!(listeners(&pooler).len(), 1);
+    cluster.sql_in("other", "notify news, 'still here'");
+    assert_eq!(hears(&mut there), "A(news still here )");
+    console.query(&format!("resume {APP}"));
+    let mut client = Raw::login(&pooler.target());
+    assert_eq!(asks(&mut client, "listen news"), "C(LISTEN) Z(I)");
+    cluster.sql_in(APP, "notify news, 'anew'");
+    assert_eq!(hears(&mut client), "A(news anew )");
+    pooler.assert_healthy();
+}
+
+#[test]
+fn a_reload_without_the_database_ends_its_listener_and_no_other() {
+    let cluster = Cluster::start_new(&ClusterOptions::default());
+    cluster.sql(&format!("create database other owner {APP}"));
+    let config = || PoolerConfig::for_cluster(&cluster, 1);
+    let pooler = config().database("other", cluster.port()).start();
+    let mut here = Raw::login(&pooler.target());
+    let mut there = Raw::login(&pooler.target().with_database("other"));
+    here.query("listen news");
+    there.query("listen news");
+    let kept = listeners(&pooler);
+    assert_eq!(kept.len(), 2);
+    pooler.rewrite(config());
+    let mut console = pooler.console();
+    console.query("reload");
+    is_ended(&mut there, "database removed");
+    eventually("its listener is gone", || listeners(&pooler).len() == 1);
+    let left = "select count(*) from pg_stat_activity where datname = 'other'";
+    eventually("and its backend", || cluster.value(left) == "0");
+    assert!(kept.contains(&listeners(&pooler)[0]), "the other one goes on");
+    cluster.sql_in(APP, "notify news, 'here'");
+    assert_eq!(hears(&mut here), "A(news here )");
+    pooler.rewrite(config().database("other", cluster.port()));
+    console.query("reload");
+    let mut there = Raw::login(&pooler.target().with_database("other"));
+    there.query("listen news");
+    cluster.sql_in("other", "notify news, 'there again'");
+    assert_eq!(hears(&mut there), "A(news there again )");
+}
+
+#[test]
+fn a_reload_with_another_address_moves_the_listener_and_says_so() {
+    let clusters = [(); 2].map(|()| Cluster::start_new(&ClusterOptions::default()));
+    let config = |number: usize| PoolerConfig::for_cluster(&clusters[number], 2);
+    let pooler = config(0).start();
+    let mut client = Raw::login(&pooler.target());
+    let mut in_block = Raw::login(&pooler.target());
+    client.query("listen news");
+    in_block.query("listen news");
+    in_block.query("begin");
+    pooler.rewrite(config(1));
+    pooler.console().query("reload");
+    let notice = client.next().unwrap();
+    assert!(notice.tag == b'N' && notice.field(b'M').starts_with("notifications may have been lost"));
+    clusters[0].sql_in(APP, "notify news, 'old'");
+    clusters[1].sql_in(APP, "notify news, 'new'");
+    assert_eq!(hears(&mut client), "A(news new )");
+    let end = asks(&mut in_block, "commit");
+    assert!(end.starts_with("C(COMMIT) N(") && end.ends_with(" A(news new ) Z(I)"), "{end}");
+    eventually("nothing is left at the old address", || clusters[0].backends().is_empty());
+    pooler.assert_healthy();
+}
+
+#[test]
+fn a_shutdown_lets_a_transaction_end_with_what_it_is_owed() {
+    let (cluster, mut pooler) = pair(2);
+    let mut idle = Raw::login(&pooler.target());
+    let mut in_block = Raw::login(&pooler.target());
+    idle.query("listen news");
+    in_block.query("listen news");
+    in_block.query("begin");
+    pooler.signal("TERM");
+    is_ended(&mut idle, "administrator command");
+    in_block.query("notify news, 'own'");
+    assert_eq!(asks(&mut in_block, "commit"), "C(COMMIT) A(news own ) Z(I)");
+    is_ended(&mut in_block, "administrator command");
+    assert_eq!(pooler.wait_exit(common::host::PATIENCE).code(), Some(0));
+    eventually("no backend is left", || cluster.backends().is_empty());
 }

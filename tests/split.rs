@@ -128,11 +128,12 @@ fn i8_forty_clients_of_two_workers_share_five_servers_and_all_are_served() {
 }
 
 /// Without servers that move, a client alone on its worker would wait for as long as the others keep theirs busy.
+/// A third worker has no clients and no servers: it alone was asked to give one.
 #[test]
 fn c7_a_client_alone_on_its_worker_waits_about_as_long_as_a_crowd_on_the_other() {
     let cluster = Cluster::start_new(&ClusterOptions::default());
-    for size in [1, 2] {
-        let pooler = config(&cluster, size).start();
+    for (size, workers) in [(1, "2"), (2, "2"), (1, "3"), (2, "3")] {
+        let pooler = config(&cluster, size).set("workers", workers).start();
         let target = pooler.target();
         let mut crowd: Vec<Raw> = (0..10).map(|_| client_on(&target, 0)).collect();
         let mut alone = client_on(&target, 1);
@@ -146,8 +147,9 @@ fn c7_a_client_alone_on_its_worker_waits_about_as_long_as_a_crowd_on_the_other()
         });
         // Twice as long as the others, `LAST_LAG`, and what complaints and turns take on a busy machine.
         let bound = waits * 2 + Duration::from_millis(350);
-        assert!(longest < bound, "pool of {size}: waited {longest:?}, the crowd {waits:?}");
-        assert!(asked > 5, "pool of {size}: served {asked} times");
+        let pool = format!("pool of {size} on {workers} workers");
+        assert!(longest < bound, "{pool}: waited {longest:?}, the crowd {waits:?}");
+        assert!(asked > 5, "{pool}: served {asked} times");
     }
 }
 
@@ -308,5 +310,60 @@ fn a_client_that_moves_to_another_worker_notices_nothing() {
     eventually("one is gone", || pooler.number("POOLS", ("database", APP), "cl_active") == 5);
     pooler.console().query(&format!("KILL {APP}"));
     eventually("all are gone", || pooler.number("POOLS", ("database", APP), "cl_active") == 0);
+    pooler.assert_healthy();
+}
+
+/// Each worker had the whole bound for itself.
+#[test]
+fn max_pinned_ratio_bounds_the_whole_pool() {
+    let cluster = Cluster::start_new(&ClusterOptions::default());
+    let pooler = config(&cluster, 4).set("max_pinned_ratio", "0.5").start();
+    let mut clients: Vec<Raw> = (0..6).map(|number| client_on(&pooler.target(), number % 2)).collect();
+    let pin = |raw: &mut Raw| brief(&raw.query("create temp table kept (n int)"));
+    let said: Vec<String> = clients.iter_mut().map(pin).collect();
+    let (fine, refused): (Vec<_>, Vec<_>) = said.iter().partition(|said| *said == "C Z(I)");
+    assert_eq!((fine.len(), refused.len()), (2, 4), "{said:?}");
+    assert!(refused.iter().all(|said| *said == "E(53400) Z(I)"), "{said:?}");
+    assert_eq!(brief(&clients[0].query("drop table kept")), "C Z(I)");
+    let free = || pooler.show("PINS").len() == 1;
+    eventually("there is room again", free);
+    assert_eq!(pin(&mut clients[3]), "C Z(I)", "on the other worker");
+    assert_eq!(pin(&mut clients[2]), "E(53400) Z(I)");
+    drop(clients);
+    eventually("who leaves makes room", || pooler.show("PINS").is_empty());
+    let mut clients: Vec<Raw> = (0..3).map(|number| client_on(&pooler.target(), number % 2)).collect();
+    assert_eq!(clients.iter_mut().map(pin).filter(|said| said == "C Z(I)").count(), 2);
+}
+
+/// The number a client shows may be that of its server, so all workers may have to be asked: also for one that has moved.
+#[test]
+fn a_cancel_finds_a_client_that_has_moved_where_others_show_their_servers() {
+    let cluster = Cluster::start_new(&ClusterOptions::default());
+    cluster.sql(&format!("create database kept owner {APP}"));
+    let settings = || {
+        let entry = [
+            ("host", quoted("127.0.0.1")),
+            ("port", cluster.port().to_string()),
+            ("pool_mode", quoted("session")),
+        ];
+        config(&cluster, 4).set("log_level", quoted("debug")).table("databases.kept", &entry)
+    };
+    let pooler = settings().start();
+    let target = pooler.target();
+    let mut clients: Vec<Raw> = (0..4).map(|number| client_on(&target, number % 2)).collect();
+    clients.extend((0..2).map(|_| Raw::login(&target.with_database("kept"))));
+    pooler.rewrite(settings().set("pool_split", quoted("off")));
+    pooler.console().query("RELOAD");
+    eventually("two clients have moved", || pooler.log().matches("client moves to worker").count() >= 2);
+    for (id, raw) in clients.iter_mut().enumerate() {
+        raw.send(&msg::query(&format!("select pg_sleep(60) /* found {id} */")));
+        let sql = format!(
+            "select count(*) from pg_stat_activity where state = 'active' and query like '%found {id} %' and pid <> pg_backend_pid()"
+        );
+        eventually("it runs", || cluster.value(&sql) != "0");
+        cancel(&target.addr(), &raw.key());
+        assert_eq!(brief(&raw.until_ready()).trim_start_matches("T "), "E(57014) Z(I)", "client {id}");
+        assert_eq!(raw.value("select 1"), "1", "once");
+    }
     pooler.assert_healthy();
 }

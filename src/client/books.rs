@@ -54,6 +54,7 @@ impl Relay {
         if pins != entry.pins.get() {
             self.publish_pins(pins, now);
         }
+        self.home.pins.settle();
         if self.session.has_uses() {
             self.publish_uses(now);
         }

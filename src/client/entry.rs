@@ -65,6 +65,18 @@ pub enum Pause {
     Preparing,
 }
 
+/// Whether a client is to go to another worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Move {
+    /// Nobody has asked it to.
+    #[default]
+    Unasked,
+    /// To this one, as soon as it rests.
+    To(u8),
+    /// It was asked to and rests, but cannot: it listens, or has what cannot go along. Others are asked first.
+    Unmovable,
+}
+
 /// One logged-in client, shared between its task and its worker. There are many, most of them idle: what is shown
 /// of them is made when it is asked for, and what is rare is not here.
 pub struct ClientEntry {
@@ -104,8 +116,8 @@ pub struct ClientEntry {
     pub read_ahead_full: Cell<bool>,
     /// It keeps what it needs at work although it is idle.
     pub seated: Cell<bool>,
-    /// The worker it is to move to when it rests.
-    pub move_to: Cell<Option<u8>>,
+    /// Whether it is to go to another worker.
+    pub moving: Cell<Move>,
     /// Why it keeps its server; what else there is to tell of that, its pool knows.
     pub pins: Cell<PinReasons>,
     /// Its place in the queue.
@@ -177,7 +189,7 @@ impl ClientEntry {
             running: Cell::default(),
             read_ahead_full: Cell::default(),
             seated: Cell::default(),
-            move_to: Cell::default(),
+            moving: Cell::default(),
             pins: Cell::default(),
             waiter: Cell::default(),
             statements: Cell::default(),

@@ -43,10 +43,10 @@ pub use door::{
 };
 pub use end::{EndClass, LoginEnd};
 pub use ended::Ended;
-pub use entry::{Asked, ClientEntry, ClientState, EndOrder, HeldCancel, Pause, Shared};
+pub use entry::{Asked, ClientEntry, ClientState, EndOrder, HeldCancel, Move, Pause, Shared};
 pub use handshake::{GreetEnv, Greeting, greet};
 pub use login::{Authenticated, Identity, LoginEnv, Rights, authenticate};
 pub use parameters::{Wanted, choose_parameters};
-pub use resting::Conversation;
+pub use resting::{Conversation, Leaving};
 pub use verifiers::{MAX_VERIFIERS, VerifierCache, warm_verifiers};
 pub use wire::{READ_BUFFER, Scratch};

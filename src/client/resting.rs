@@ -84,6 +84,16 @@ pub struct Conversation {
     scratch: Rc<RefCell<Scratch>>,
 }
 
+/// Whether a client can go to another worker now.
+pub enum Leaving {
+    /// It can, and this is all of it.
+    Fit(Stream, Rested),
+    /// It is at work, or about to be: later.
+    Busy,
+    /// It rests, and has what cannot go along.
+    Unfit,
+}
+
 enum State {
     /// Not at work yet; the server is to be linked.
     Served(Box<(Stream, Rested, Lease<ServerConn>)>),
@@ -193,21 +203,26 @@ impl Conversation {
     }
 
     /// What there is of a client that rests and may move to another worker; the conversation here is over then.
-    pub fn take_resting(&mut self) -> Option<(Stream, Rested)> {
+    pub fn take_resting(&mut self) -> Leaving {
         if let State::Busy(seat) = &mut self.state {
             if !seat.relay.as_ref().is_some_and(Relay::can_rest) {
-                return None;
+                return Leaving::Busy;
             }
             self.scratch.borrow_mut().seats.use_again(seat);
             self.stand_up();
         }
         match std::mem::replace(&mut self.state, State::Gone) {
             State::Resting(stream, rested) if rested.can_move() && !stream.has_unread() => {
-                Some((stream, rested))
+                Leaving::Fit(stream, rested)
             }
-            other @ (State::Served(_) | State::Resting(..) | State::Busy(_) | State::Gone) => {
+            State::Resting(stream, rested) => {
+                let is_busy = stream.has_unread();
+                self.state = State::Resting(stream, rested);
+                if is_busy { Leaving::Busy } else { Leaving::Unfit }
+            }
+            other @ (State::Served(_) | State::Busy(_) | State::Gone) => {
                 self.state = other;
-                None
+                Leaving::Busy
             }
         }
     }

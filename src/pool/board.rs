@@ -25,6 +25,8 @@ struct Complaint {
     from: ShareId,
     waited: Duration,
     at: Instant,
+    /// Whoever waits longest there had complained before: what was asked then has not helped.
+    again: bool,
 }
 
 /// See the module.
@@ -37,25 +39,34 @@ pub struct Board {
 impl Board {
     /// At `now`, the share `from` is short: somebody there has waited so long.
     pub fn note(&mut self, from: ShareId, waited: Duration, now: Instant) {
-        self.complaints.retain(|known| known.from != from && now.duration_since(known.at) < FRESH);
-        self.complaints.push(Complaint { from, waited, at: now });
+        let known = self.complaints.iter().position(|known| known.from == from);
+        let known = known.map(|at| self.complaints.swap_remove(at));
+        let again = known.is_some_and(|known| now.saturating_duration_since(known.at) <= waited);
+        self.complaints.push(Complaint { from, waited, at: now, again });
     }
 
     /// Who among `shares` should help `to`, where somebody has waited so long and `count` servers are missing. First
-    /// those that have not complained: they may have something to spare. If there are none, the one whose clients
-    /// have waited shortest, if that is shorter by enough.
-    pub fn pleas(&self, to: ShareId, waited: Duration, count: u32, shares: &[ShareId]) -> Vec<Plea> {
-        let complaint = |share: ShareId| self.complaints.iter().find(|known| known.from == share);
+    /// those that have not complained lately: they may have something to spare. If there are none, or they had nothing
+    /// the last time, also the one whose clients have waited shortest, if that is shorter by enough.
+    pub fn pleas(
+        &self,
+        (to, waited): (ShareId, Duration),
+        count: u32,
+        shares: &[ShareId],
+        now: Instant,
+    ) -> Vec<Plea> {
+        let fresh = |known: &&Complaint| now.saturating_duration_since(known.at) < FRESH;
+        let complaint =
+            |share: ShareId| self.complaints.iter().filter(fresh).find(|known| known.from == share);
         let others = || shares.iter().copied().filter(|&share| share != to);
         let content: Vec<_> = others().filter(|&share| complaint(share).is_none()).collect();
-        if !content.is_empty() {
-            let donors = u32::try_from(content.len()).unwrap_or(u32::MAX);
-            let each = count.div_ceil(donors);
-            return content.into_iter().map(|donor| Plea { donor, count: each }).collect();
-        }
+        let donors = u32::try_from(content.len().max(1)).unwrap_or(u32::MAX);
+        let each = count.div_ceil(donors);
+        let insists = content.is_empty() || complaint(to).is_some_and(|known| known.again);
         let youngest = others().filter_map(complaint).min_by_key(|known| known.waited);
-        let donor = youngest.filter(|known| is_older(waited, known.waited, LAG));
-        donor.map(|known| Plea { donor: known.from, count: 1 }).into_iter().collect()
+        let donor = youngest.filter(|known| insists && is_older(waited, known.waited, LAG));
+        let spare = content.into_iter().map(|donor| Plea { donor, count: each });
+        spare.chain(donor.map(|known| Plea { donor: known.from, count: 1 })).collect()
     }
 }
 
@@ -75,10 +86,11 @@ mod tests {
         let (mut board, now) = (Board::default(), start());
         board.note(ShareId(0), ms(3), now);
         board.note(ShareId(1), ms(3), now);
-        let pleas = board.pleas(ShareId(0), ms(3), 5, &SHARES);
+        let pleas = board.pleas((ShareId(0), ms(3)), 5, &SHARES, now);
         assert_eq!(pleas, [Plea { donor: ShareId(2), count: 5 }]);
-        board.note(ShareId(0), ms(3), now + FRESH);
-        let pleas = board.pleas(ShareId(0), ms(3), 5, &SHARES);
+        let now = now + FRESH;
+        board.note(ShareId(0), ms(3), now);
+        let pleas = board.pleas((ShareId(0), ms(3)), 5, &SHARES, now);
         assert_eq!(pleas.iter().map(|plea| plea.donor.0).collect::<Vec<_>>(), [1, 2], "it is content again");
         assert!(pleas.iter().all(|plea| plea.count == 3));
     }
@@ -89,10 +101,35 @@ mod tests {
         board.note(ShareId(0), ms(20), now);
         board.note(ShareId(1), ms(10), now);
         board.note(ShareId(2), ms(12), now);
-        assert_eq!(board.pleas(ShareId(0), ms(20), 1, &SHARES), [], "all have waited about as long");
+        assert_eq!(board.pleas((ShareId(0), ms(20)), 1, &SHARES, now), [], "all have waited about as long");
         board.note(ShareId(1), ms(9), now);
-        let pleas = board.pleas(ShareId(0), ms(20), 9, &SHARES);
+        let pleas = board.pleas((ShareId(0), ms(20)), 9, &SHARES, now);
         assert_eq!(pleas, [Plea { donor: ShareId(1), count: 1 }]);
-        assert_eq!(board.pleas(ShareId(1), ms(9), 9, &SHARES), []);
+        assert_eq!(board.pleas((ShareId(1), ms(9)), 9, &SHARES, now), []);
+    }
+
+    /// A worker without any client of the pool, and without any right, does not complain: it alone was asked, again and
+    /// again, while a third one had all the servers and a crowd to use them.
+    #[test]
+    fn those_that_have_nothing_to_spare_do_not_stand_before_those_that_have() {
+        let (mut board, now) = (Board::default(), start());
+        let donors = |board: &Board, waited, now| {
+            let pleas = board.pleas((ShareId(1), waited), 1, &SHARES, now);
+            pleas.iter().map(|plea| plea.donor.0).collect::<Vec<_>>()
+        };
+        board.note(ShareId(0), ms(2), now);
+        board.note(ShareId(1), ms(20), now);
+        assert_eq!(donors(&board, ms(20), now), [2], "it may have something");
+        let now = now + ms(5);
+        board.note(ShareId(0), ms(2), now);
+        board.note(ShareId(1), ms(25), now);
+        assert_eq!(donors(&board, ms(25), now), [2, 0], "it had nothing");
+        board.note(ShareId(1), ms(4), now + ms(5));
+        assert_eq!(donors(&board, ms(4), now + ms(5)), [2], "that one was helped, this is another one");
+        // However long a busy worker takes to repeat itself.
+        let now = now + ms(300);
+        board.note(ShareId(0), ms(2), now);
+        board.note(ShareId(1), ms(310), now);
+        assert_eq!(donors(&board, ms(310), now), [2, 0]);
     }
 }

@@ -158,10 +158,18 @@ impl<C> PoolState<C> {
         self.fail_waiters(&CheckoutError::Closed(end), wakes);
     }
 
-    /// Marks every server: idle ones leave now, held ones at release, new ones when their login is done.
+    /// Marks every server: idle ones leave now, held ones at release, new ones when their login is done, and those
+    /// that leave for another share when they are there.
     pub(super) fn mark_all(&mut self) {
+        let moved = self.retired.iter().filter(|(_, reason)| matches!(reason, RetireReason::Moved(_)));
+        let moved: Vec<_> = moved.map(|(key, _)| *key).collect();
         for slot in self.slots.values_mut().filter(|slot| slot.state != SlotState::Closing) {
             slot.close_needed = true;
+        }
+        for key in moved {
+            if let Some(slot) = self.slots.get_mut(key) {
+                slot.close_needed = true;
+            }
         }
         self.retire_all_idle(RetireReason::ConfigChanged);
     }

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use super::handle::Pool;
 use super::limits::PoolLimits;
 use super::reason::RetireReason;
+use super::rights::Rights;
 use super::slot::{ServerId, SlotKey, SlotState};
 use super::state::{Mode, PoolState};
 
@@ -32,39 +33,6 @@ pub const LAST_LAG: Duration = Duration::from_millis(50);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ShareId(pub u8);
 
-/// Rights to have servers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Rights {
-    /// Within `pool_size`.
-    pub size: u32,
-    /// Within `reserve_pool_size`.
-    pub reserve: u32,
-}
-
-impl Rights {
-    /// Whether there are none.
-    pub const fn is_none(self) -> bool {
-        self.size == 0 && self.reserve == 0
-    }
-
-    /// How many.
-    pub const fn sum(self) -> u32 {
-        self.size.saturating_add(self.reserve)
-    }
-
-    fn map2(self, other: Self, f: impl Fn(u32, u32) -> u32) -> Self {
-        Self { size: f(self.size, other.size), reserve: f(self.reserve, other.reserve) }
-    }
-
-    fn plus(self, other: Self) -> Self {
-        self.map2(other, u32::saturating_add)
-    }
-
-    fn minus(self, other: Self) -> Self {
-        self.map2(other, u32::saturating_sub)
-    }
-}
-
 /// Whether somebody has waited so much longer than another that a server should move for it.
 pub(super) fn is_older(theirs: Duration, ours: Duration, lag: Duration) -> bool {
     theirs > ours.saturating_mul(2).saturating_add(lag)
@@ -76,7 +44,9 @@ struct Debt {
     to: ShareId,
     /// How long somebody there had waited when the promise was asked for; `None` to give whoever waits here.
     waited: Option<Duration>,
-    count: u32,
+    /// Since when, for that.
+    since: Option<Instant>,
+    left: Rights,
     /// It is void from here on: whoever still needs something asks again.
     until: Instant,
 }
@@ -91,6 +61,8 @@ pub(super) struct Share {
     /// Whether changed limits are this share's to carry out.
     is_home: bool,
     debt: Option<Debt>,
+    /// Of the servers that leave next, so many take a right of the reserve along.
+    reserve_leaving: u32,
     /// Somebody looks every few milliseconds whether it is short.
     watched: bool,
 }
@@ -102,6 +74,8 @@ pub struct Departure {
     pub connected_at: Instant,
     /// The right that it stands for.
     pub rights: Rights,
+    /// It is not to be lent any more.
+    pub outdated: bool,
 }
 
 const fn rights_of(limits: &PoolLimits) -> Rights {
@@ -199,7 +173,7 @@ impl<C> PoolState<C> {
         let leaving = self.leaving();
         let share = self.share.as_mut()?;
         let debt = share.debt.as_mut()?;
-        if now >= debt.until || debt.count == 0 {
+        if now >= debt.until || debt.left.is_none() {
             share.debt = None;
             return None;
         }
@@ -209,7 +183,9 @@ impl<C> PoolState<C> {
         if left == 0 || !debt.waited.is_none_or(|theirs| is_older(theirs, ours, lag)) {
             return None;
         }
-        debt.count -= 1;
+        let paid = debt.left.first(1);
+        debt.left = debt.left.minus(paid);
+        share.reserve_leaving += paid.reserve;
         Some(debt.to)
     }
 
@@ -219,26 +195,27 @@ impl<C> PoolState<C> {
         u32::try_from(moved.count()).unwrap_or(u32::MAX)
     }
 
-    /// Gives up to `count` of what nobody here needs to another share: idle servers, to be fetched as retired ones,
+    /// Gives up to `wants` of what nobody here needs to another share: idle servers, to be fetched as retired ones,
     /// and rights without a server, which are the caller's from now on. The last right stays with `keep`.
-    pub(super) fn give_spare(&mut self, to: ShareId, count: u32, keep: bool) -> (u32, Rights) {
+    pub(super) fn give_spare(&mut self, to: ShareId, wants: Rights, keep: bool) -> (Rights, Rights) {
         let open = self.open();
         let leaving = self.leaving();
         let idle = u32::try_from(self.idle.len()).unwrap_or(u32::MAX);
-        let Some(share) = self.share.as_mut() else { return (0, Rights::default()) };
+        let Some(share) = self.share.as_mut() else { return <(Rights, Rights)>::default() };
         if self.waiters.waiting() > 0 || self.mode != Mode::Open {
-            return (0, Rights::default());
+            return <(Rights, Rights)>::default();
         }
         let here = share.rights.sum().saturating_sub(leaving);
-        let count = count.min(here.saturating_sub(u32::from(keep)));
-        let servers = count.min(idle);
-        let unused = (count - servers).min(share.rights.size.saturating_sub(open));
+        let wants = wants.first(here.saturating_sub(u32::from(keep)));
+        let servers = wants.first(idle);
+        let unused = wants.minus(servers).size.min(share.rights.size.saturating_sub(open));
         share.rights.size -= unused;
-        for _ in 0..servers {
+        share.reserve_leaving += servers.reserve;
+        for _ in 0..servers.sum() {
             // The one used last: it will be used next, there as here.
             self.retire_idle(self.idle.len() - 1, RetireReason::Moved(to));
         }
-        (servers, Rights { size: unused, reserve: 0 })
+        (servers, Rights::sized(unused))
     }
 
     /// Gives a right to a server of the reserve that is not in use here.
@@ -311,12 +288,12 @@ impl<C> Pool<C> {
         })
     }
 
-    /// Gives another share up to `count` of what nobody here needs: idle servers, which come as
-    /// [`Retired`](super::Retired) ones, and rights without a server, which are the caller's to pass on. Answers how
-    /// many servers. With `keep` the last right stays.
+    /// Gives another share up to `wants` of what nobody here needs: idle servers, which come as
+    /// [`Retired`](super::Retired) ones, and rights without a server, which are the caller's to pass on. Answers the
+    /// rights that go with servers, and the others. With `keep` the last right stays.
     #[must_use = "rights that are dropped are lost"]
-    pub fn give_spare(&self, to: ShareId, count: u32, keep: bool) -> (u32, Rights) {
-        self.apply(|state, _| state.give_spare(to, count, keep))
+    pub fn give_spare(&self, to: ShareId, wants: Rights, keep: bool) -> (Rights, Rights) {
+        self.apply(|state, _| state.give_spare(to, wants, keep))
     }
 
     /// Gives up to `count` rights of the reserve that are not in use.
@@ -325,14 +302,23 @@ impl<C> Pool<C> {
         self.apply(|state, _| state.give_reserve(count))
     }
 
-    /// Promises another share the next `count` servers that are released before `until`, unless somebody here has
-    /// waited about as long by then as somebody there has now (`waited`; `None` to give in any case). A new promise
-    /// takes the place of an older one.
-    pub fn promise_to(&self, to: ShareId, waited: Option<Duration>, count: u32, until: Instant) {
+    /// Promises another share the next servers that are released before `until`, with these rights, unless somebody here has
+    /// waited about as long by then as somebody there has now (`waited`; `None` to give in any case). It takes the place
+    /// of an older one to the same share, of one that is void, and of one for somebody who has not waited longer.
+    pub fn promise_to(
+        &self,
+        (to, waited): (ShareId, Option<Duration>),
+        left: Rights,
+        (now, until): (Instant, Instant),
+    ) {
         self.apply_quietly(|state| {
-            if let Some(share) = state.share.as_mut() {
-                share.debt = (count > 0).then_some(Debt { to, waited, count, until });
-            }
+            let Some(share) = state.share.as_mut() else { return };
+            let since = waited.and_then(|waited| now.checked_sub(waited));
+            let stands = |debt: &Debt| debt.to != to && !debt.left.is_none() && now < debt.until;
+            let kept =
+                share.debt.take().filter(|debt| stands(debt) && (left.is_none() || debt.since <= since));
+            share.debt =
+                kept.or_else(|| (!left.is_none()).then_some(Debt { to, waited, since, left, until }));
         });
     }
 
@@ -345,14 +331,14 @@ impl<C> Pool<C> {
     }
 
     /// A server comes from another share, at rest, with its right. It goes to the oldest waiter, is idle, or is closed
-    /// if this share does not want it, or if it is `outdated`.
-    pub fn admit(&self, id: ServerId, conn: C, with: Departure, outdated: bool, now: Instant) {
+    /// if this share does not want it, or if it is outdated.
+    pub fn admit(&self, id: ServerId, conn: C, with: Departure, now: Instant) {
         self.apply(|state, wakes| {
             state.gain(with.rights);
             let now = state.at(now);
             let key = state.promise(now);
             if let Some(slot) = state.slots.get_mut(key) {
-                slot.close_needed = outdated;
+                slot.close_needed = with.outdated;
             }
             state.arrived(key, id, conn, with.connected_at, wakes);
         });
@@ -378,15 +364,17 @@ impl<C> PoolState<C> {
     }
 
     pub(super) fn depart(&mut self, key: SlotKey) -> Option<Departure> {
-        let connected_at = self.slots.get(key)?.connected_at;
+        let slot = self.slots.get(key)?;
+        let (connected_at, outdated) = (slot.connected_at, slot.close_needed);
         let share = self.share.as_mut()?;
-        let size = share.rights.size.min(1);
-        let rights = Rights { size, reserve: share.rights.reserve.min(1 - size) };
+        let wants_reserve = share.reserve_leaving > 0 && share.rights.reserve > 0;
+        let rights = if wants_reserve { Rights { size: 0, reserve: 1 } } else { share.rights.first(1) };
         if rights.is_none() {
             return None;
         }
+        share.reserve_leaving = share.reserve_leaving.saturating_sub(rights.reserve);
         share.rights = share.rights.minus(rights);
         self.vacate(key);
-        Some(Departure { connected_at, rights })
+        Some(Departure { connected_at, rights, outdated })
     }
 }

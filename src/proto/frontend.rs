@@ -154,6 +154,15 @@ pub fn put_query_parts(out: &mut Vec<u8>, parts: &[&[u8]]) {
     });
 }
 
+/// Appends a name to a text of SQL, quoted, so that it is nothing but a name (S34).
+pub fn put_identifier(sql: &mut Vec<u8>, name: &[u8]) {
+    sql.push(b'"');
+    for &byte in name {
+        sql.extend(std::iter::repeat_n(byte, if byte == b'"' { 2 } else { 1 }));
+    }
+    sql.push(b'"');
+}
+
 /// Appends a Sync.
 pub fn put_sync(out: &mut Vec<u8>) {
     out.extend(b"S\0\0\0\x04");

@@ -17,7 +17,7 @@ pub use backend::{
 pub use frame::{FrameError, FrameHeader, HEADER_LEN};
 pub use frontend::{
     BindView, ParseView, TargetView, put_bare_bind, put_bind_front, put_bound_statement, put_close_statement,
-    put_copy_fail, put_describe_statement, put_parse, put_query, put_query_parts, put_sync,
+    put_copy_fail, put_describe_statement, put_identifier, put_parse, put_query, put_query_parts, put_sync,
 };
 pub use pg_error::{PgError, Severity, SqlState};
 pub use startup::{

@@ -1,25 +1,25 @@
-//! Which clients of a pool listen to what: the books of the pool's one connection that listens for all of them.
+//! The pool's one connection that listens for all of its clients, as these and the rest of the house see it.
 //!
-//! Owns: who has registered for which channels, which of them are in force, who waits for that. Does not know: the
-//! connection, which is `listening`'s. Clients leave by [`Listener::leave`]; the books hold none of them alive.
+//! Owns: whether there is one, orders to it, what becomes of a client's wish. Does not know: the connection, which is
+//! `listening`'s; who listens to what, which is in the books. Clients leave by [`Listener::leave`].
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, HashSet};
 use std::future::poll_fn;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
+use super::channel_books::{Ask, Batch, Books};
 use super::home::Home;
 use super::listening::listen;
 use crate::net::rt;
-use crate::session::{Ear, Errand, Name, Progress};
+use crate::session::{Ear, Errand, Progress};
 
-/// Channels that one query asks for; the others follow.
-const MAX_BATCH: usize = 200;
-
-/// How long PostgreSQL may take for a LISTEN, which takes it no work at all.
+/// How long PostgreSQL may take for a batch of LISTEN, which take it no work at all.
 const ANSWER_TIME: Duration = Duration::from_secs(30);
+
+/// How long a channel rests that PostgreSQL has refused to renew.
+const REFUSED_PAUSE: Duration = Duration::from_secs(5);
 
 /// How the connection stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -40,52 +40,15 @@ pub(super) enum Standing {
 pub struct Listener {
     books: RefCell<Books>,
     standing: Cell<Standing>,
-    /// The query under way was sent then.
+    /// The batch under way was sent then.
     asked_at: Cell<Option<Instant>>,
+    /// When channels that were refused are asked for again.
+    retry_at: Cell<Option<Instant>>,
     /// Counts what the connection's task has to look at.
     nudges: Cell<u64>,
     /// Counts the orders to connect anew.
     pub(super) renewals: Cell<u64>,
     waker: Cell<Option<Waker>>,
-}
-
-#[derive(Default)]
-struct Books {
-    channels: HashMap<Name, Channel>,
-    ears: HashMap<usize, Known>,
-    /// Channels whose being in force may not agree with their being wanted.
-    changed: Vec<Name>,
-    /// Who asked for something that no query under way covers.
-    waiting: Vec<usize>,
-    /// Somebody has missed something.
-    gap: bool,
-}
-
-#[derive(Default)]
-struct Channel {
-    /// By [`key`].
-    ears: HashSet<usize>,
-    in_force: bool,
-}
-
-struct Known {
-    ear: Weak<Ear>,
-    channels: Vec<Name>,
-    /// It has missed something and is to be told.
-    missed: bool,
-}
-
-/// What a query asks for.
-#[derive(Debug, Default)]
-pub(super) struct Batch {
-    pub(super) sql: Vec<u8>,
-    listens: Vec<Name>,
-    asked_by: Vec<usize>,
-}
-
-/// Stays the client's as long as the books have a `Weak` of it.
-fn key(ear: &Rc<Ear>) -> usize {
-    Rc::as_ptr(ear).addr()
 }
 
 impl Listener {
@@ -102,11 +65,10 @@ impl Listener {
             (Errand::Register, _) | (Errand::Barrier, Standing::Up) => Progress::Waiting,
             (Errand::Barrier, _) => Progress::Done,
         };
-        ear.set_progress(progress);
         if progress != Progress::Waiting {
-            return;
+            return ear.set_progress(progress);
         }
-        listener.books.borrow_mut().waiting.push(key(ear));
+        listener.expect(ear);
         if listener.standing.get() == Standing::Unused {
             listener.standing.set(Standing::Opening);
             rt::spawn_detached("listener", listen(Rc::clone(home)));
@@ -114,25 +76,28 @@ impl Listener {
         listener.nudge();
     }
 
+    /// Notes that an ear waits for what it is to be for.
+    pub(super) fn expect(&self, ear: &Rc<Ear>) {
+        self.update(ear);
+        ear.set_progress(Progress::Waiting);
+        self.books.borrow_mut().wait(ear);
+    }
+
     /// Brings the books up to date with the channels that an ear is for.
     pub fn update(&self, ear: &Rc<Ear>) {
-        if !ear.take_changed() {
-            return;
+        let is_new = self.books.borrow_mut().update(ear);
+        if is_new {
+            self.nudge();
         }
-        let mut books = self.books.borrow_mut();
-        books.remove(key(ear), ear.is_deaf());
-        if !ear.is_deaf() {
-            books.add(ear);
-        }
-        drop(books);
-        self.nudge();
     }
 
     /// A client listens no more.
-    pub fn leave(&self, ear: &Rc<Ear>) {
-        ear.want(Vec::new());
-        self.books.borrow_mut().remove(key(ear), true);
-        self.nudge();
+    pub fn leave(&self, ear: &Ear) {
+        ear.forget_all();
+        if let Some(id) = ear.id() {
+            self.books.borrow_mut().leave(id);
+            self.nudge();
+        }
     }
 
     /// Connects anew, without waiting for anything.
@@ -150,11 +115,17 @@ impl Listener {
         }
     }
 
-    /// Gives up a server that does not answer.
+    /// Gives up a server that does not answer, and asks again for what was refused.
     pub fn expire(&self, now: Instant) {
         let late = |since: Instant| now.saturating_duration_since(since) >= ANSWER_TIME;
         if self.asked_at.get().is_some_and(late) {
             self.renew();
+        }
+        if self.retry_at.get().is_some_and(|at| now >= at) {
+            self.retry_at.set(None);
+            if self.books.borrow_mut().retry() {
+                self.nudge();
+            }
         }
     }
 
@@ -165,12 +136,12 @@ impl Listener {
 
     /// Clients that listen.
     pub fn clients(&self) -> usize {
-        self.books.borrow().ears.len()
+        self.books.borrow().clients()
     }
 
     /// Whether anybody listens.
     pub(super) fn is_wanted(&self) -> bool {
-        !self.books.borrow().ears.is_empty()
+        self.books.borrow().is_wanted()
     }
 
     /// The task that is to be woken by the next nudge.
@@ -196,45 +167,34 @@ impl Listener {
     /// The connection cannot be had: whoever waits for it waits no more.
     pub(super) fn refuse(&self) {
         self.standing.set(Standing::Down);
-        let mut books = self.books.borrow_mut();
-        let waiting = std::mem::take(&mut books.waiting);
-        for ear in waiting.iter().filter_map(|id| books.ears.get(id)?.ear.upgrade()) {
-            ear.set_progress(Progress::Refused);
-        }
+        self.books.borrow_mut().refuse_all();
     }
 
-    /// The connection is gone, with the query under way.
-    pub(super) fn lost(&self, under_way: Option<Batch>) {
+    /// The connection is gone, with what is under way.
+    pub(super) fn lost(&self, under_way: Option<&Batch>) {
         self.standing.set(Standing::Opening);
         self.asked_at.set(None);
-        let mut books = self.books.borrow_mut();
-        let Books { channels, ears, changed, gap, .. } = &mut *books;
-        // Whoever asked for what broke it does not wait for the next time.
-        for id in under_way.into_iter().flat_map(|batch| batch.asked_by) {
-            if let Some(ear) = ears.get(&id).and_then(|known| known.ear.upgrade()) {
-                ear.set_progress(Progress::Refused);
-            }
-        }
-        for known in ears.values_mut() {
-            let in_force = |name| channels.get(name).is_some_and(|channel: &Channel| channel.in_force);
-            known.missed |= known.channels.iter().any(in_force);
-            *gap |= known.missed;
-        }
-        channels.retain(|_, channel| !channel.ears.is_empty());
-        for channel in channels.values_mut() {
-            channel.in_force = false;
-        }
-        *changed = channels.keys().cloned().collect();
+        self.books.borrow_mut().lost(under_way);
     }
 
-    /// The next query, if there is anything to ask for.
+    /// The next queries, if there is anything to ask for.
     pub(super) fn next_batch(&self, now: Instant) -> Option<Batch> {
         let batch = self.books.borrow_mut().next_batch()?;
         self.asked_at.set(Some(now));
         Some(batch)
     }
 
-    /// A query has been answered.
+    /// PostgreSQL has done what one query of a batch asked for, or has refused it.
+    pub(super) fn settled(&self, ask: &Ask, is_done: bool, now: Instant) {
+        let Ask::Listen(name) = ask else { return };
+        if is_done {
+            return self.books.borrow_mut().listening(name);
+        }
+        self.books.borrow_mut().refused(name);
+        self.retry_at.set(Some(now + REFUSED_PAUSE));
+    }
+
+    /// All of a batch has been answered.
     pub(super) fn answered(&self, batch: Batch) {
         self.asked_at.set(None);
         self.books.borrow_mut().answered(batch);
@@ -242,110 +202,8 @@ impl Listener {
 
     /// A notification has come.
     pub(super) fn heard(&self, channel: &[u8], message: &[u8]) {
-        let books = self.books.borrow();
-        let Some(known) = books.channels.get(channel) else { return };
-        for ear in known.ears.iter().filter_map(|id| books.ears.get(id)?.ear.upgrade()) {
-            ear.hear(channel, message);
-        }
+        self.books.borrow().heard(channel, message);
     }
-}
-
-impl Books {
-    fn add(&mut self, ear: &Rc<Ear>) {
-        let channels = ear.wanted();
-        for name in &channels {
-            let channel = self.channels.entry(name.clone()).or_default();
-            channel.ears.insert(key(ear));
-            if !channel.in_force {
-                self.changed.push(name.clone());
-            }
-        }
-        let fresh = Known { ear: Rc::downgrade(ear), channels: Vec::new(), missed: false };
-        self.ears.entry(key(ear)).or_insert(fresh).channels = channels;
-    }
-
-    /// Takes an ear out of its channels, and with `wholly` out of the books.
-    fn remove(&mut self, id: usize, wholly: bool) {
-        let Some(known) = self.ears.get_mut(&id) else { return };
-        for name in std::mem::take(&mut known.channels) {
-            if let Some(channel) = self.channels.get_mut(&name) {
-                channel.ears.remove(&id);
-                if channel.ears.is_empty() {
-                    self.changed.push(name);
-                }
-            }
-        }
-        if wholly {
-            self.ears.remove(&id);
-        }
-    }
-
-    fn is_served(&self, id: usize) -> bool {
-        let in_force = |name| self.channels.get(name).is_some_and(|channel: &Channel| channel.in_force);
-        self.ears.get(&id).is_none_or(|known| known.channels.iter().all(in_force))
-    }
-
-    fn next_batch(&mut self) -> Option<Batch> {
-        let mut batch = Batch::default();
-        let many = self.changed.len().saturating_sub(MAX_BATCH);
-        for name in self.changed.drain(many..) {
-            let Some(channel) = self.channels.get(&name) else { continue };
-            let wanted = !channel.ears.is_empty();
-            if wanted != channel.in_force {
-                put_listen(&mut batch.sql, wanted, &name);
-            }
-            if wanted && !channel.in_force {
-                batch.listens.push(name);
-            } else if !wanted {
-                self.channels.remove(&name);
-            }
-        }
-        batch.asked_by = std::mem::take(&mut self.waiting);
-        let nothing = batch.sql.is_empty() && batch.asked_by.is_empty();
-        (!nothing).then_some(batch)
-    }
-
-    fn answered(&mut self, batch: Batch) {
-        for name in &batch.listens {
-            if let Some(channel) = self.channels.get_mut(name) {
-                channel.in_force = true;
-            }
-        }
-        for id in batch.asked_by {
-            let Some(ear) = self.ears.get(&id).and_then(|known| known.ear.upgrade()) else { continue };
-            if self.is_served(id) {
-                ear.set_progress(Progress::Done);
-            } else {
-                self.waiting.push(id);
-            }
-        }
-        if std::mem::take(&mut self.gap) {
-            self.tell_of_gap();
-        }
-    }
-
-    /// Whoever has missed something and hears all of its channels again is told.
-    fn tell_of_gap(&mut self) {
-        let missed: Vec<_> = self.ears.iter().filter(|(_, known)| known.missed).map(|(id, _)| *id).collect();
-        for id in missed {
-            if !self.is_served(id) {
-                self.gap = true;
-            } else if let Some(known) = self.ears.get_mut(&id)
-                && std::mem::take(&mut known.missed)
-                && let Some(ear) = known.ear.upgrade()
-            {
-                ear.interrupted();
-            }
-        }
-    }
-}
-
-fn put_listen(sql: &mut Vec<u8>, listen: bool, name: &[u8]) {
-    sql.extend(if listen { &b"LISTEN \""[..] } else { b"UNLISTEN \"" });
-    for &byte in name {
-        sql.extend(std::iter::repeat_n(byte, if byte == b'"' { 2 } else { 1 }));
-    }
-    sql.extend(b"\";");
 }
 
 #[cfg(test)]

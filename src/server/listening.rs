@@ -1,23 +1,25 @@
 //! The connection of a pool that listens for its clients, outside of the pool's size.
 //!
-//! Owns: opening it when somebody listens, closing it when nobody does, opening it again when it is lost. One query
-//! of ours is under way at most; everything else that comes is a notification, or of no interest.
+//! Owns: opening it when somebody listens, closing it when nobody does, opening it again when it is lost. One batch of
+//! queries of ours is under way at most, with a plan that says what each answer is for; everything else that comes is
+//! a notification, or of no interest. An error costs the query it answers, and no other.
 
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use super::channel_books::{Ask, Batch};
 use super::conn::ServerConn;
 use super::error::OpenKind;
 use super::home::Home;
-use super::listener::{Batch, Standing};
+use super::listener::Standing;
 use super::open::{Opened, ServerPlan, open};
 use super::wind_down::say_goodbye;
 use crate::metrics::ErrorClass;
 use crate::net::{clock, rt};
 use crate::pool::UNREACHABLE_CAP;
-use crate::proto::{FrameHeader, HEADER_LEN, PgError, put_query_parts};
+use crate::proto::{FrameHeader, HEADER_LEN, PgError, Severity};
 use crate::session::channel_of;
 
 /// How long the connection outlives its last client.
@@ -51,11 +53,12 @@ pub(super) async fn listen(home: Rc<Home>) {
             continue;
         }
         listener.stands(Standing::Opening);
+        let renewals = listener.renewals.get(); // an order that comes while it is opened means the new one, too
         let plan = home.plan.borrow().clone();
         let deadline = home.settings.borrow().connect_timeout.map(|limit| clock::now() + limit);
         match open(&plan, deadline).await {
             Ok(opened) => {
-                let Served { lost, was_answered } = serve(Line::new(&home, opened, &plan)).await;
+                let Served { lost, was_answered } = serve(Line::new(&home, opened, &plan, renewals)).await;
                 if was_answered {
                     pause = FIRST_PAUSE;
                 }
@@ -101,6 +104,8 @@ struct Line {
     /// Not taken yet.
     unsent: Vec<u8>,
     under_way: Option<Batch>,
+    /// What has come of the oldest query under way: whether it was carried out.
+    outcome: Option<bool>,
     /// A query was answered.
     was_answered: bool,
     renewals: u64,
@@ -115,7 +120,7 @@ struct Served {
 impl Drop for Line {
     fn drop(&mut self) {
         self.home.forget(self.conn.entry.id);
-        self.home.listener.lost(self.under_way.take());
+        self.home.listener.lost(self.under_way.as_ref());
     }
 }
 
@@ -151,17 +156,16 @@ async fn serve(mut line: Line) -> Served {
 }
 
 impl Line {
-    fn new(home: &Rc<Home>, opened: Opened, plan: &ServerPlan) -> Self {
+    fn new(home: &Rc<Home>, opened: Opened, plan: &ServerPlan, renewals: u64) -> Self {
         let conn = home.adopt((home.next_id)(), opened, plan);
         conn.entry.state.set("listen");
         if home.settings.borrow().log_connections {
             tracing::info!(server = conn.entry.id, pool = %home.pool.key(), "new connection to server, the listener");
         }
         home.listener.stands(Standing::Up);
-        let renewals = home.listener.renewals.get();
         let home = Rc::clone(home);
-        let (unread, unsent, under_way) = (Vec::new(), Vec::new(), None);
-        Self { home, conn, unread, unsent, under_way, was_answered: false, renewals }
+        let (unread, unsent) = (Vec::new(), Vec::new());
+        Self { home, conn, unread, unsent, under_way: None, outcome: None, was_answered: false, renewals }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
@@ -175,7 +179,7 @@ impl Line {
             if self.under_way.is_none()
                 && let Some(batch) = home.listener.next_batch(rt::turn_time())
             {
-                put_query_parts(&mut self.unsent, &[&batch.sql]);
+                batch.put(&mut self.unsent);
                 self.under_way = Some(batch);
             }
             if self.under_way.is_none() && !home.listener.is_wanted() {
@@ -219,6 +223,7 @@ impl Line {
         Poll::Ready(self.understand())
     }
 
+    /// Deals with every message that is there, as many as one read has brought.
     fn understand(&mut self) -> Result<(), End> {
         let unread = std::mem::take(&mut self.unread);
         let mut rest = unread.as_slice();
@@ -238,26 +243,57 @@ impl Line {
 
     fn message(&mut self, tag: u8, message: &[u8]) -> Result<(), End> {
         let body = message.get(HEADER_LEN..).unwrap_or_default();
-        match (tag, self.under_way.take()) {
-            (b'A', under_way) => {
-                self.home.listener.heard(channel_of(body), message);
-                self.under_way = under_way;
+        let out_of_place = || End::Lost(format!("message of type {:?} out of place", char::from(tag)));
+        let oldest = self.under_way.as_ref().and_then(|batch| batch.plan.front());
+        match tag {
+            b'A' => self.home.listener.heard(channel_of(body), message),
+            b'N' | b'S' => {}
+            b'C' | b'I' => {
+                let fits = self.outcome.is_none() && oldest.is_some_and(|ask| ask.expected() == (tag, body));
+                if !fits {
+                    return Err(out_of_place());
+                }
+                self.outcome = Some(true);
             }
-            (b'Z', Some(batch)) => {
-                self.was_answered = true;
-                self.home.listener.answered(batch);
-            }
-            (b'N' | b'S', under_way) => self.under_way = under_way,
-            (b'C' | b'I', Some(batch)) => self.under_way = Some(batch),
-            (b'E', under_way) => {
-                self.under_way = under_way;
-                return Err(End::Lost(PgError::parse(body).to_string()));
-            }
-            (tag, under_way) => {
-                self.under_way = under_way;
-                return Err(End::Lost(format!("message of type {:?} out of place", char::from(tag))));
-            }
+            b'E' => self.failed(&PgError::parse(body))?,
+            b'Z' => self.answered().ok_or_else(out_of_place)?,
+            _ => return Err(out_of_place()),
         }
         Ok(())
     }
+
+    /// An error answers the oldest query. One that can be lived with is a refusal to listen to one channel.
+    fn failed(&mut self, error: &PgError) -> Result<(), End> {
+        let oldest = self.under_way.as_ref().and_then(|batch| batch.plan.front());
+        match oldest {
+            Some(Ask::Listen(name)) if error.severity == Severity::Error && self.outcome.is_none() => {
+                let (pool, channel) = (self.home.pool.key(), String::from_utf8_lossy(name));
+                tracing::warn!(%pool, %channel, "PostgreSQL does not listen to a channel: {error}");
+                self.home.counters.borrow_mut().error(ErrorClass::Server);
+                self.outcome = Some(false);
+                Ok(())
+            }
+            Some(_) | None => Err(End::Lost(error.to_string())),
+        }
+    }
+
+    /// The oldest query is over; `None` if there is none, or nothing has come of it.
+    fn answered(&mut self) -> Option<()> {
+        let is_done = self.outcome.take()?;
+        let batch = self.under_way.as_mut()?;
+        let ask = batch.plan.pop_front()?;
+        let listener = &self.home.listener;
+        listener.settled(&ask, is_done, rt::turn_time());
+        self.was_answered |= is_done;
+        if batch.plan.is_empty()
+            && let Some(batch) = self.under_way.take()
+        {
+            listener.answered(batch);
+        }
+        Some(())
+    }
 }
+
+#[cfg(test)]
+#[path = "listening_tests.rs"]
+mod tests;

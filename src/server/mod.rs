@@ -5,12 +5,13 @@
 //!
 //! Reading order: `open` (from a plan to a connection that is ready), `encrypt` (TLS or not), `wire` (messages of a
 //! server that is not logged in), `cancel`, `error`; then `conn` (what the pool lends), `home` and `welcome` (what one
-//! pool shares, `pins` and `uses` among it), `listener` and `listening` (its connection for LISTEN),
+//! pool shares, `pins` and `uses` among it), `listener`, `channel_books` and `listening` (its connection for LISTEN),
 //! `wind_down` (servers without a client), `moving` (servers between two workers).
 
 mod cancel;
 #[cfg(test)]
 mod cancel_tests;
+mod channel_books;
 mod conn;
 mod encrypt;
 mod error;

@@ -3,6 +3,8 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
 
 use crate::config::Ratio;
@@ -56,6 +58,11 @@ pub struct PinBook {
 }
 
 impl PinBook {
+    /// That of one worker, for a pool that counts its pinned clients here.
+    pub fn shared(all: Arc<AtomicU32>) -> Self {
+        Self { room: PinRoom::of(all), ..Self::default() }
+    }
+
     /// Notes why a client keeps its server now, if it does; counts reasons that are new. Whether there is one too many
     /// and nobody has heard of it for a while.
     pub fn note(&self, client: u64, pin: Pin, counters: &mut Counters) -> bool {
@@ -82,6 +89,14 @@ impl PinBook {
             self.logged_at.set(Some(now));
         }
         tell
+    }
+
+    /// Counts again, where a client took room and has given it up in the same turn.
+    #[inline]
+    pub fn settle(&self) {
+        if self.room.is_ahead() {
+            self.room.set_taken(self.held.borrow().len());
+        }
     }
 
     /// A client has gone.
@@ -146,6 +161,28 @@ mod tests {
         assert_eq!((counters.pins[0], book.counts()[0]), (1, 1));
         book.note(1, pin(PinReasons::default(), later), &mut counters);
         assert!(book.of(1).is_none());
+    }
+
+    /// Each share of a split pool had the whole bound for itself.
+    #[test]
+    fn the_bound_is_that_of_all_shares_together() {
+        let (all, start) = (Arc::<AtomicU32>::default(), clock::now());
+        let shares = [(); 2].map(|()| PinBook::shared(Arc::clone(&all)));
+        let mut counters = Counters::default();
+        for (client, share) in (1..).zip(&shares) {
+            share.room.set_rules(1, false);
+            share.note(client, pin(PinReasons::TEMPORARY, start), &mut counters);
+        }
+        assert!(shares.iter().all(|share| share.room.is_exceeded()));
+        shares[0].forget(1);
+        assert!(!shares[1].room.is_exceeded());
+        let [_, second] = shares;
+        drop(second);
+        assert_eq!(
+            all.load(std::sync::atomic::Ordering::Relaxed),
+            0,
+            "a share that ends takes its clients along"
+        );
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! error or a ROLLBACK undoes them. A client that hears its own notifications hears them before the end of the
 //! transaction that sent them: the listener is asked first whether it has passed them on.
 
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use super::conversation::{Gate, Session, Turn};
@@ -35,7 +36,7 @@ const MAX_UNLISTENED: usize = 1000;
 pub(super) struct Channels {
     pub(super) ear: Option<Rc<Ear>>,
     /// Channels of UNLISTEN in this transaction; `None` for all.
-    unlistened: Vec<Option<Name>>,
+    unlistened: Vec<Option<Box<[u8]>>>,
     /// How many of them are certain: COMMIT AND CHAIN ended their transaction.
     certain: usize,
     /// NOTIFY in this transaction.
@@ -68,14 +69,20 @@ impl Channels {
         }
     }
 
-    /// What stays of `known` after the UNLISTENs.
-    fn remaining(&mut self, known: Vec<Name>) -> Vec<Name> {
+    /// Takes the UNLISTENs into account, of which those of `kept` come to nothing.
+    fn forget_unlistened(&mut self, kept: &HashSet<&[u8]>) {
         self.certain = 0;
         let unlistened = std::mem::take(&mut self.unlistened);
-        if unlistened.contains(&None) {
-            return Vec::new();
+        let Some(ear) = self.ear.as_ref().filter(|_| !unlistened.is_empty()) else { return };
+        if !unlistened.contains(&None) {
+            return ear
+                .forget(unlistened.iter().flatten().map(|name| &**name).filter(|name| !kept.contains(name)));
         }
-        known.into_iter().filter(|name| !unlistened.iter().flatten().any(|gone| gone == name)).collect()
+        if kept.is_empty() {
+            return ear.forget_all();
+        }
+        let all = ear.channels();
+        ear.forget(all.iter().map(|name| &**name).filter(|name| !kept.contains(name)));
     }
 }
 
@@ -152,13 +159,7 @@ impl Session {
     }
 
     fn forget_unlistened(&mut self) {
-        if self.channels.unlistened.is_empty() {
-            return;
-        }
-        if let Some(ear) = self.channels.ear.clone() {
-            ear.want(self.channels.remaining(ear.channels()));
-        }
-        self.channels.remaining(Vec::new());
+        self.channels.forget_unlistened(&HashSet::new());
     }
 
     /// Channels were found on the server. Whether the listener can have them; the server keeps them until it does.
@@ -168,18 +169,14 @@ impl Session {
             return self.forget_unlistened();
         }
         let ear = Rc::clone(self.channels.ear.get_or_insert_default());
-        let found = &findings.channels;
-        let (anew, mut kept): (Vec<_>, Vec<_>) =
-            ear.channels().into_iter().partition(|name| found.contains(name));
-        let joining: Vec<_> = found.iter().filter(|name| !anew.contains(name)).cloned().collect();
-        kept = self.channels.remaining(kept);
-        kept.extend(anew); // without a gap, although it may have been unlistened to meanwhile
-        let few = kept.len() + joining.len() <= MAX_CHANNELS;
-        ear.want(kept);
-        if !few {
+        // What was listened to before goes on without a gap, although it may have been unlistened to meanwhile.
+        let found = findings.channels.iter().map(|name| &**name).collect();
+        self.channels.forget_unlistened(&found);
+        let joining: Vec<&[u8]> = found.into_iter().filter(|name| !ear.knows(name)).collect();
+        if ear.count() + joining.len() > MAX_CHANNELS {
             return;
         }
-        ear.join(joining);
+        ear.join(joining.into_iter().map(Name::from));
         self.gate = Gate::Errand(Errand::Register);
     }
 

@@ -1,15 +1,19 @@
 //! What a pool's listener hears for one client, until the client may hear it.
 //!
 //! Shared between the client's conversation, which owns it, and the listener, which puts into it. Bounded: a client
-//! that stays in a transaction, or does not read, loses what is beyond, and is told so.
+//! that stays in a transaction, or does not read, loses what is beyond, and is told so. Whatever is done about one
+//! channel costs the same however many there are.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::rc::Rc;
 use std::task::Waker;
 
 use crate::proto::{FrameHeader, HEADER_LEN, PgError};
 
-/// The name of a channel.
-pub type Name = Box<[u8]>;
+/// The name of a channel; clients and listener share it.
+pub type Name = Rc<[u8]>;
 
 /// Channels of one client; a client with more keeps its server.
 pub const MAX_CHANNELS: usize = 1000;
@@ -23,6 +27,10 @@ const OVERFLOWED: &str = "notifications were lost: more arrived than the pooler 
 /// What a client is told after the listener was gone for a while.
 const INTERRUPTED: &str =
     "notifications may have been lost: the pooler's connection that listens was interrupted";
+
+/// Names an ear to its listener, and no other one ever after: an answer that comes late is nobody's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EarId(pub u64);
 
 /// How far the listener is with what it was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -38,14 +46,25 @@ pub enum Progress {
     Refused,
 }
 
+/// How far a channel is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// What comes of it now was sent before the client listened.
+    Joining,
+    /// What comes of it is the client's.
+    Heard,
+}
+
 /// See the module.
 #[derive(Default)]
 pub struct Ear {
-    channels: RefCell<Vec<Name>>,
-    /// Those it is being registered for: what comes of them until then was sent before the client listened.
+    /// The listener's name for it; `None` as long as that has not heard of it.
+    id: Cell<Option<EarId>>,
+    channels: RefCell<HashMap<Name, Stage>>,
+    /// Those it is being registered for.
     joining: RefCell<Vec<Name>>,
-    /// The listener does not know of the channels as they are now.
-    changed: Cell<bool>,
+    /// Channels of which the listener does not know how they are now. Taken on each turn of the client.
+    news: RefCell<Vec<Name>>,
     heard: RefCell<Vec<u8>>,
     overflowed: Cell<bool>,
     progress: Cell<Progress>,
@@ -68,36 +87,63 @@ impl std::fmt::Debug for Ear {
 }
 
 impl Ear {
-    /// Channels it is for.
-    pub fn channels(&self) -> Vec<Name> {
-        self.channels.borrow().clone()
+    /// The listener's name for it, if it has one.
+    pub const fn id(&self) -> Option<EarId> {
+        self.id.get()
     }
 
-    /// Channels it is for, or is to be for.
-    pub fn wanted(&self) -> Vec<Name> {
-        [self.channels.borrow().as_slice(), self.joining.borrow().as_slice()].concat()
+    /// The listener calls it so from now on.
+    pub fn set_id(&self, id: EarId) {
+        self.id.set(Some(id));
+    }
+
+    /// How many channels it is for, or is to be for.
+    pub fn count(&self) -> usize {
+        self.channels.borrow().len()
+    }
+
+    /// Channels it is for, or is to be for, in no order.
+    pub fn channels(&self) -> Vec<Name> {
+        self.channels.borrow().keys().cloned().collect()
     }
 
     /// Whether it is for no channel, and will not be.
     pub fn is_deaf(&self) -> bool {
-        self.channels.borrow().is_empty() && self.joining.borrow().is_empty()
+        self.channels.borrow().is_empty()
     }
 
     /// Whether it is for this channel, or will be.
     pub fn knows(&self, channel: &[u8]) -> bool {
-        self.hears(channel) || self.joining.borrow().iter().any(|name| **name == *channel)
+        self.channels.borrow().contains_key(channel)
     }
 
     /// Whether it is for this channel.
     pub fn hears(&self, channel: &[u8]) -> bool {
-        self.channels.borrow().iter().any(|name| **name == *channel)
+        self.channels.borrow().get(channel) == Some(&Stage::Heard)
     }
 
-    /// From now on it is for these; what was heard from others is forgotten.
-    pub fn want(&self, channels: Vec<Name>) {
-        self.channels.replace(channels);
+    /// It is for these no more; what was heard from them is forgotten.
+    pub fn forget<'a>(&self, channels: impl Iterator<Item = &'a [u8]>) {
+        let mut known = self.channels.borrow_mut();
+        let gone: Vec<_> =
+            channels.filter_map(|name| known.remove_entry(name)).map(|(name, _)| name).collect();
+        drop(known);
+        if !gone.is_empty() {
+            self.news.borrow_mut().extend(gone);
+            self.drop_heard();
+        }
+    }
+
+    /// It is for no channel any more; what was heard is forgotten.
+    pub fn forget_all(&self) {
+        let gone = self.channels.take().into_keys();
+        self.news.borrow_mut().extend(gone);
         self.joining.take();
-        self.changed.set(true);
+        self.drop_heard();
+    }
+
+    /// Drops what was heard from channels that it is not for.
+    fn drop_heard(&self) {
         let heard = self.heard.take();
         let mut kept = Vec::new();
         let mut rest = heard.as_slice();
@@ -114,14 +160,20 @@ impl Ear {
     }
 
     /// It is for these as well, once the listener is done with what it is asked for next.
-    pub fn join(&self, channels: Vec<Name>) {
-        self.joining.replace(channels);
-        self.changed.set(true);
+    pub fn join(&self, channels: impl Iterator<Item = Name>) {
+        let mut known = self.channels.borrow_mut();
+        for name in channels {
+            if let Entry::Vacant(place) = known.entry(Rc::clone(&name)) {
+                place.insert(Stage::Joining);
+                self.news.borrow_mut().push(Rc::clone(&name));
+                self.joining.borrow_mut().push(name);
+            }
+        }
     }
 
-    /// Whether the listener has to be told of the channels.
-    pub fn take_changed(&self) -> bool {
-        self.changed.take()
+    /// Channels of which the listener has to learn how they are now.
+    pub fn take_news(&self) -> Vec<Name> {
+        self.news.take()
     }
 
     /// The task to wake when there is something for the client.
@@ -179,14 +231,23 @@ impl Ear {
     /// The listener was asked, or has got on.
     pub fn set_progress(&self, progress: Progress) {
         self.progress.set(progress);
-        match progress {
+        let refused = match progress {
             Progress::None | Progress::Waiting => return,
-            Progress::Done => self.channels.borrow_mut().append(&mut self.joining.borrow_mut()),
-            Progress::Refused => {
-                self.joining.take();
-                self.changed.set(true);
+            Progress::Done => false,
+            Progress::Refused => true,
+        };
+        let mut channels = self.channels.borrow_mut();
+        for name in self.joining.take() {
+            let Some(stage) = channels.get_mut(&name).filter(|stage| **stage == Stage::Joining) else {
+                continue;
+            };
+            *stage = Stage::Heard;
+            if refused {
+                channels.remove(&name);
+                self.news.borrow_mut().push(name);
             }
         }
+        drop(channels);
         self.wake();
     }
 
@@ -213,7 +274,8 @@ mod tests {
 
     fn ear(channels: &[&str]) -> Ear {
         let ear = Ear::default();
-        ear.want(channels.iter().map(|name| name.as_bytes().into()).collect());
+        ear.join(channels.iter().map(|name| name.as_bytes().into()));
+        ear.set_progress(Progress::Done);
         ear
     }
 
@@ -237,7 +299,7 @@ mod tests {
     #[test]
     fn what_was_sent_before_it_listened_is_not_heard() {
         let ear = ear(&["a"]);
-        ear.join(vec![b"b"[..].into()]);
+        ear.join(std::iter::once(b"b"[..].into()));
         for name in ["a", "b"] {
             ear.hear(name.as_bytes(), &notification(name));
         }
@@ -245,9 +307,22 @@ mod tests {
         ear.set_progress(Progress::Done);
         ear.hear(b"b", &notification("b"));
         assert_eq!(heard(&ear), notification("b"));
-        ear.join(vec![b"c"[..].into()]);
+        ear.join(std::iter::once(b"c"[..].into()));
         ear.set_progress(Progress::Refused);
         assert!(!ear.knows(b"c") && ear.knows(b"b"));
+    }
+
+    /// LISTEN once more to what is listened to already, refused: it goes on as before.
+    #[test]
+    fn a_refusal_takes_only_what_was_being_joined() {
+        let ear = ear(&["a", "b"]);
+        ear.take_news();
+        ear.join([&b"a"[..], b"c"].map(Name::from).into_iter());
+        ear.forget(std::iter::once(&b"b"[..]));
+        ear.set_progress(Progress::Refused);
+        assert!(ear.hears(b"a") && ear.count() == 1);
+        let news: Vec<_> = ear.take_news().iter().map(|name| name.to_vec()).collect();
+        assert_eq!(news, [b"c", b"b", b"c"], "each change, and nothing of a");
     }
 
     #[test]
@@ -257,7 +332,7 @@ mod tests {
             ear.hear(name.as_bytes(), &notification(name));
         }
         ear.interrupted();
-        ear.want(vec![b"b"[..].into()]);
+        ear.forget(std::iter::once(&b"a"[..]));
         let out = heard(&ear);
         assert!(out.starts_with(&notification("b")) && out[notification("b").len()] == b'N');
     }

@@ -49,7 +49,7 @@ mod wishes;
 pub use catalog::{Catalog, Statement};
 pub use channels::Errand;
 pub use conversation::{Halt, Rules, ServerFacts, Session, Taken, Turn};
-pub use ear::{Ear, MAX_CHANNELS, Name, Progress, channel_of};
+pub use ear::{Ear, EarId, MAX_CHANNELS, Name, Progress, channel_of};
 pub use error::SessionError;
 pub use inflight::{Fit, InFlight, Misfit};
 pub use leaving::Leave;

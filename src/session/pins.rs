@@ -5,6 +5,8 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::conversation::{Session, Turn};
 use super::sql::{self, Digest, Features};
@@ -26,39 +28,73 @@ pub struct Pins {
     untold: bool,
 }
 
-/// How many clients of a pool are pinned and how many may be: what the pool tells its conversations.
+/// How many clients of a pool are pinned and how many may be: what the pool tells its conversations. The bound is the
+/// pool's, also where several workers serve it: they count into one number, which is touched when a client is pinned or
+/// is not any more.
 #[derive(Debug)]
 pub struct PinRoom {
+    /// Of the whole pool.
+    all: Arc<AtomicU32>,
+    /// Of these, on this worker.
     taken: Cell<u32>,
+    /// Some of them took room in this turn and have not been counted.
+    is_ahead: Cell<bool>,
     most: Cell<u32>,
     notice: Cell<bool>,
 }
 
 impl Default for PinRoom {
     fn default() -> Self {
-        Self { taken: Cell::new(0), most: Cell::new(u32::MAX), notice: Cell::new(false) }
+        Self::of(Arc::default())
+    }
+}
+
+impl Drop for PinRoom {
+    fn drop(&mut self) {
+        self.set_taken(0);
     }
 }
 
 impl PinRoom {
+    /// Part of the pool that counts its pinned clients here.
+    pub fn of(all: Arc<AtomicU32>) -> Self {
+        let (taken, most) = (Cell::new(0), Cell::new(u32::MAX));
+        Self { all, taken, is_ahead: Cell::new(false), most, notice: Cell::new(false) }
+    }
+
     /// Puts a bound in force, and whether clients are told.
     pub fn set_rules(&self, most: u32, notice: bool) {
         self.most.set(most);
         self.notice.set(notice);
     }
 
-    /// Notes how many clients are pinned or about to be.
+    /// Notes how many clients of this worker are pinned or about to be.
     pub fn set_taken(&self, taken: usize) {
-        self.taken.set(u32::try_from(taken).unwrap_or(u32::MAX));
+        let taken = u32::try_from(taken).unwrap_or(u32::MAX);
+        let before = self.taken.replace(taken);
+        self.is_ahead.set(false);
+        // Modulo 2^32 where it falls, which comes to the same.
+        self.all.fetch_add(taken.wrapping_sub(before), Ordering::Relaxed);
     }
 
     /// Whether there are more than there should be.
-    pub const fn is_exceeded(&self) -> bool {
-        self.taken.get() > self.most.get()
+    pub fn is_exceeded(&self) -> bool {
+        self.all.load(Ordering::Relaxed) > self.most.get()
     }
 
-    const fn is_full(&self) -> bool {
-        self.taken.get() >= self.most.get()
+    /// Whether room was taken for a client that has not been counted: it may have given it up in the same turn.
+    pub const fn is_ahead(&self) -> bool {
+        self.is_ahead.get()
+    }
+
+    /// Takes room for one more, if there is any: it counts until all are counted again, at the end of the turn.
+    fn take(&self) -> bool {
+        let most = self.most.get();
+        let one_more = |all: u32| (all < most).then(|| all + 1);
+        let is_taken = self.all.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok();
+        self.taken.set(self.taken.get() + u32::from(is_taken));
+        self.is_ahead.set(is_taken || self.is_ahead.get());
+        is_taken
     }
 }
 
@@ -153,7 +189,7 @@ impl Session {
         if features == Features::TEMP && sql::drops_at_commit(text, self.reading()) {
             return None;
         }
-        if turn.pins.is_full() {
+        if !turn.pins.take() {
             return Some(no_room());
         }
         self.traces.get_or_insert_default().claims_server = true;
@@ -193,5 +229,26 @@ const fn advice(reasons: PinReasons) -> &'static str {
         "Use SET LOCAL, or RESET, so that the server can serve others."
     } else {
         "The server serves others when this connection ends."
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two workers that look at the same time must not both find room for the last one.
+    #[test]
+    fn room_is_taken_when_it_is_found_and_given_back_if_it_was_not_needed() {
+        let all = Arc::<AtomicU32>::default();
+        let rooms = [(); 2].map(|()| PinRoom::of(Arc::clone(&all)));
+        for room in &rooms {
+            room.set_rules(1, false);
+        }
+        assert!(rooms[0].take() && !rooms[1].take() && !rooms[0].take());
+        assert!(rooms[0].is_ahead() && !rooms[1].is_ahead());
+        rooms[0].set_taken(0);
+        assert!(!rooms[0].is_ahead() && rooms[1].take());
+        rooms[1].set_taken(1);
+        assert!(!rooms[0].take() && !rooms[0].is_exceeded());
     }
 }

@@ -7,6 +7,7 @@ use super::answer::Row;
 use super::settings::{Pair, ROLE, SESSION_AUTHORIZATION, Settings};
 use super::sql::Features;
 use crate::metrics::PIN_REASONS;
+use crate::proto::put_identifier;
 
 /// Why a client keeps its server: what it has there, and only there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -298,11 +299,8 @@ impl Findings {
         let fixed = ["CLOSE ALL", "UNLISTEN *", "SELECT pg_catalog.pg_advisory_unlock_all()", "DISCARD TEMP"];
         let mut statements: Vec<_> = fixed.map(|sql| sql.as_bytes().to_vec()).into();
         for name in &self.prepared {
-            let mut sql = b"DEALLOCATE \"".to_vec();
-            for &byte in name {
-                sql.extend(std::iter::repeat_n(byte, if byte == b'"' { 2 } else { 1 }));
-            }
-            sql.push(b'"');
+            let mut sql = b"DEALLOCATE ".to_vec();
+            put_identifier(&mut sql, name);
             statements.push(sql);
         }
         statements

@@ -41,7 +41,7 @@ impl Worker {
             settings: RefCell::new(Rc::new(settings_of(&config, entry, server_user))),
             names: Rc::clone(&self.names),
             servers: RefCell::new(HashMap::new()),
-            pins: PinBook::default(),
+            pins: PinBook::shared(self.shared.pins_of(database, server_user)),
             uses: RefCell::default(),
             cancels: Cell::new(0),
             proven: RefCell::default(),
@@ -110,8 +110,11 @@ impl Worker {
     /// that vanished end with their clients.
     pub(super) fn configure(&self, config: &Arc<Config>, tls: &Arc<crate::net::TlsContext>, now: Instant) {
         let tls_changed = !self.tls.borrow().same_server_settings(tls);
-        self.sharing.next_epoch();
-        self.config.replace(Arc::clone(config));
+        self.sharing.epochs.next();
+        let before = self.config.replace(Arc::clone(config));
+        for database in before.databases.keys().filter(|name| config.database(name).is_none()) {
+            self.sharing.epochs.remove(database);
+        }
         self.tls.replace(Arc::clone(tls));
         for home in self.homes_of(None) {
             let key = home.pool.key().clone();
@@ -148,6 +151,7 @@ impl Worker {
         home.listener.nudge();
         self.homes.borrow_mut().remove(&key);
         self.sharing.forget(&key);
+        self.sharing.epochs.remove(&key.database);
         self.leaving.borrow_mut().push(Rc::clone(home));
     }
 }

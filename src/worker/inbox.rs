@@ -36,6 +36,9 @@ pub enum ToWorker {
         process_id: i32,
         /// Second half.
         secret: i32,
+        /// Whether it goes on to where the client has moved; one that all workers are sent does not, or it would come
+        /// twice, and the second time hit what runs by then.
+        follow: bool,
         /// Answers when the server has dealt with it; the client waits for that.
         done: oneshot::Sender<()>,
     },
@@ -104,6 +107,8 @@ pub struct ShareWord {
     pub(super) database: String,
     /// The pool's server user.
     pub(super) user: String,
+    /// How often its worker had been told that servers are outdated, or rights void.
+    pub(super) epoch: u64,
     pub(super) matter: ShareMatter,
 }
 
@@ -112,8 +117,8 @@ pub(super) enum ShareMatter {
     /// To the home share: servers are missing at `from`, where somebody has waited so long.
     Short { from: ShareId, waited: Duration, count: u32 },
     /// From the home share: give `to` so many servers, unless somebody has waited here about as long; `None` to give
-    /// them in any case.
-    Give { to: ShareId, waited: Option<Duration>, count: u32 },
+    /// them in any case, with rights of these kinds.
+    Give { to: ShareId, waited: Option<Duration>, wants: Rights },
     /// Rights, and perhaps the idle server that one of them stands for.
     Rights(Rights, Option<Box<Moved>>),
     /// From the home share: whether clients of this pool stay where they log in.
@@ -124,8 +129,8 @@ pub(super) enum ShareMatter {
 pub(super) struct Moved {
     pub(super) server: Traveller,
     pub(super) connected_at: Instant,
-    /// How often its worker had been told that servers are outdated.
-    pub(super) epoch: u64,
+    /// It was marked for closing before it left.
+    pub(super) outdated: bool,
 }
 
 /// A logged-in client between two workers.

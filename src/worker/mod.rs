@@ -5,8 +5,8 @@
 //!
 //! Reading order: `state` (what a worker owns), `life`, `first`, `task` and `words` (a client from socket to farewell),
 //! `console`, `cancelling`, `homes` (pools from the configuration), `janitor` (servers opened and closed), `tick`,
-//! `inbox` and `orders`, `sharing` (pools that several workers serve), `load` (which pools those are), `moving`
-//! (clients between workers), `report`.
+//! `inbox` and `orders`, `sharing` and `share_words` (pools that several workers serve), `load` (which pools those are), `moving`
+//! and `kills` (clients between workers), `report`.
 
 mod cancelling;
 mod console;
@@ -15,11 +15,13 @@ mod homes;
 mod inbox;
 mod janitor;
 mod keys;
+mod kills;
 mod life;
 mod load;
 mod moving;
 mod orders;
 mod report;
+mod share_words;
 mod sharing;
 mod state;
 mod task;
@@ -31,8 +33,8 @@ use std::collections::HashMap;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 pub use inbox::{Arrival, Drain, Errand, INBOX_BOUND, Migrant, MovedClient, ShareWord, ToWorker};
@@ -81,6 +83,7 @@ pub fn start(
         clients: AtomicU32::new(0),
         admin: admin.clone(),
         has_backend_keys: AtomicBool::new(false),
+        pins: Mutex::default(),
         busy: channels.iter().map(|_| AtomicU32::new(0)).collect(),
         loads: channels.iter().map(|_| Arc::default()).collect(),
         inboxes: channels.iter().map(|(inbox, _)| inbox.clone()).collect(),

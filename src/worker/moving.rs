@@ -10,11 +10,12 @@ use std::sync::atomic::Ordering;
 
 use super::homes::split_of;
 use super::inbox::{MovedClient, ToWorker, mpsc};
+use super::kills::Kills;
 use super::life::{OnBoard, Registered};
 use super::orders::admin_order;
 use super::state::{Standing, Worker};
 use super::task::{Aboard, Life};
-use crate::client::{ClientEntry, ClientState, Conversation, Pause};
+use crate::client::{ClientEntry, ClientState, Conversation, Move, Pause};
 use crate::config::PoolSplit;
 use crate::net::{Stream, clock, rt};
 use crate::server::Home;
@@ -31,8 +32,8 @@ const EVEN: usize = 4;
 pub(super) struct Moving {
     /// Workers of clients whose keys were given out here, by the first half of the key; none of this worker's own.
     elsewhere: RefCell<HashMap<i32, usize>>,
-    /// How often clients were to be ended at once, and whose the last time: of one database, or all.
-    kills: RefCell<(u64, Option<String>)>,
+    /// Orders to end clients at once.
+    pub(super) kills: RefCell<Kills>,
 }
 
 impl Moving {
@@ -55,17 +56,17 @@ impl Moving {
             elsewhere.remove(&process_id);
         }
     }
+}
 
-    /// Clients of one database, or all, were ended: those that are on their way here must be, too.
-    pub(super) fn note_kill(&self, database: Option<&str>) {
-        let mut kills = self.kills.borrow_mut();
-        *kills = (kills.0 + 1, database.map(str::to_owned));
-    }
-
-    fn has_missed_kill(&self, client: &MovedClient) -> bool {
-        let kills = self.kills.borrow();
-        kills.0 > client.kills && kills.1.as_ref().is_none_or(|database| *database == client.pool.0)
-    }
+/// Which clients are asked to move, where so many should in all: those that were asked and are at work will still. Those
+/// that could not the last time are asked when no others are left; something may have changed.
+fn chosen(moves: &[Move], wanted: usize, at_most: usize) -> Vec<usize> {
+    let under_way = moves.iter().filter(|known| matches!(known, Move::To(_))).count();
+    let which = |state| (0..moves.len()).filter(move |&at| moves.get(at) == Some(&state));
+    which(Move::Unasked)
+        .chain(which(Move::Unmovable))
+        .take(wanted.saturating_sub(under_way).min(at_most))
+        .collect()
 }
 
 impl Worker {
@@ -82,22 +83,28 @@ impl Worker {
         }
         let mut left = MOVES_PER_TICK;
         for home in homes.iter().filter(|home| home.pool.rights().is_some()) {
-            let (to, count) = match (self.spreads(home), self.is_split_now(home)) {
+            let (to, wanted) = match (self.spreads(home), self.is_split_now(home)) {
                 (true, _) if own >= fewest + EVEN => (freest, (own - fewest) / 2),
-                (_, true) => continue,
-                (_, false) => (usize::from(self.home_share(home.pool.key()).0), left),
+                (_, true) => (self.index, 0),
+                (_, false) => (usize::from(self.home_share(home.pool.key()).0), usize::MAX),
             };
-            if to == self.index {
-                continue;
-            }
             let Ok(target) = u8::try_from(to) else { continue };
-            let clients = self.clients.borrow();
-            let rests = |client: &&Rc<ClientEntry>| {
+            let is_its = |client: &&Rc<ClientEntry>| {
                 client.state.get() != ClientState::Login
                     && client.home.as_ref().is_some_and(|its| its.pool.is_same(&home.pool))
             };
-            for client in clients.values().filter(rests).take(count.min(left)) {
-                client.move_to.set(Some(target));
+            let clients: Vec<_> = self.clients.borrow().values().filter(is_its).cloned().collect();
+            let moves: Vec<_> = clients.iter().map(|client| client.moving.get()).collect();
+            if to == self.index || wanted == 0 {
+                clients.iter().filter(|client| matches!(client.moving.get(), Move::To(_))).for_each(
+                    |client| {
+                        client.moving.set(Move::Unasked); // what was wanted is not any more
+                    },
+                );
+                continue;
+            }
+            for client in chosen(&moves, wanted, left).into_iter().filter_map(|at| clients.get(at)) {
+                client.moving.set(Move::To(target));
                 client.wake();
                 left -= 1;
             }
@@ -118,9 +125,14 @@ impl Worker {
         if owner == self.index {
             return self.moving.note(process_id, self.index, here, self.index);
         }
-        let Some(inbox) = self.shared.inboxes.get(owner).cloned() else { return };
+        self.send_on(owner, word);
+    }
+
+    /// Sends a word that must arrive, when there is room for it.
+    pub(super) fn send_on(&self, worker: usize, word: ToWorker) {
+        let Some(inbox) = self.shared.inboxes.get(worker).cloned() else { return };
         if let Err(mpsc::error::TrySendError::Full(word)) = inbox.try_send(word) {
-            rt::spawn_detached("whereabouts", async move {
+            rt::spawn_detached("word", async move {
                 let _ = inbox.send(word).await;
             });
         }
@@ -129,7 +141,7 @@ impl Worker {
     /// A client that was another worker's goes on here.
     pub(super) fn settle_client(self: &Rc<Self>, moved: MovedClient) {
         let on_board = OnBoard::new(self);
-        let killed = self.moving.has_missed_kill(&moved);
+        let killed = self.moving.kills.borrow().has_missed(moved.kills, &moved.pool.0);
         let MovedClient { socket, client, id, key, login, pool, counted, .. } = moved;
         let home = self.home(&pool.0, &pool.1, clock::now());
         let stream = socket.attach();
@@ -191,7 +203,7 @@ pub(super) fn move_away((stream, rested): (Stream, Rested), aboard: Aboard, to: 
         request_at: entry.request_at.get(),
         idle_since: entry.pause_since.get(),
         proven: home.proven.borrow().clone(),
-        kills: worker.moving.kills.borrow().0,
+        kills: worker.moving.kills.borrow().count(),
         counted,
     });
     tracing::debug!(client = entry.id, "client moves to worker {to}");
@@ -204,5 +216,23 @@ pub(super) fn move_away((stream, rested): (Stream, Rested), aboard: Aboard, to: 
         && let ToWorker::Settle(moved) = refused.into_inner()
     {
         worker.settle_client(*moved);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The same clients were asked on each tick: if they could not move, others that could never were.
+    #[test]
+    fn clients_that_cannot_move_do_not_stand_before_those_that_can() {
+        let mut moves = vec![Move::Unmovable; 40];
+        moves.extend([Move::Unasked; 3]);
+        assert_eq!(chosen(&moves, 2, MOVES_PER_TICK), [40, 41]);
+        assert_eq!(chosen(&moves, 4, MOVES_PER_TICK), [40, 41, 42, 0], "they may be able to by now");
+        assert_eq!(chosen(&moves, usize::MAX, 2), [40, 41]);
+        moves[40] = Move::To(1);
+        assert_eq!(chosen(&moves, 2, MOVES_PER_TICK), [41], "one will move when it rests");
+        assert_eq!(chosen(&moves, 1, MOVES_PER_TICK), [0; 0]);
     }
 }

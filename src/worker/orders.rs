@@ -33,9 +33,12 @@ impl Worker {
             ToWorker::Accept(socket) => self.accept(socket),
             ToWorker::Adopt(migrant) => self.adopt(*migrant),
             ToWorker::Host(errand) => rt::spawn_detached("hosted", errand()),
-            ToWorker::Cancel { process_id, secret, done } => self.cancel(process_id, secret, done),
+            ToWorker::Cancel { process_id, secret, follow, done } => {
+                self.cancel((process_id, secret), follow, done);
+            }
             ToWorker::Configure(config, tls) => {
                 self.configure(&config, &tls, now);
+                self.hear_early_words(now);
                 rt::spawn_local("verifiers", Rc::clone(self).warm());
             }
             ToWorker::Snapshot(reply) => {
@@ -74,10 +77,11 @@ impl Worker {
             }
             ToWorker::Share(word) => self.hear_share(*word, now),
             ToWorker::Reconnect(database) => {
-                self.sharing.next_epoch();
+                self.sharing.epochs.next();
                 for home in self.homes_of(database.as_deref()) {
                     home.outdate(now);
                 }
+                self.hear_early_words(now);
             }
             ToWorker::WaitClose(database, done) => {
                 self.answer_when(database, done, |home| home.pool.marked() == 0);
@@ -136,7 +140,7 @@ impl Worker {
 
     fn kill(self: &Rc<Self>, database: Option<String>, done: oneshot::Sender<()>) {
         self.note_pause(database.as_deref());
-        self.moving.note_kill(database.as_deref());
+        self.moving.kills.borrow_mut().note(database.as_deref());
         for home in self.homes_of(database.as_deref()) {
             home.pause();
         }

@@ -13,8 +13,9 @@ use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::homes::split_of;
-use super::inbox::{Moved, ShareMatter, ShareWord, ToWorker};
+use super::inbox::{Moved, ShareMatter};
 use super::load::{Heat, Meter, Sight};
+use super::share_words::Epochs;
 use super::state::Worker;
 use crate::config::{Database, PoolSplit};
 use crate::net::{clock, rt};
@@ -44,8 +45,8 @@ const MIN_SPLIT_SIZE: u32 = 4;
 /// What a worker knows of the pools it shares with others.
 #[derive(Default)]
 pub(super) struct Sharing {
-    /// How often servers were outdated at once: by RECONNECT, by a reload.
-    epoch: Cell<u64>,
+    /// What words between shares are worth.
+    pub(super) epochs: Epochs,
     /// Pools that were found to be too much for one worker.
     split: RefCell<HashSet<PoolKey>>,
     /// Complaints, by pools that are at home here.
@@ -57,9 +58,19 @@ pub(super) struct Sharing {
 }
 
 impl Sharing {
-    /// Every server there is has become outdated, or may have.
-    pub(super) fn next_epoch(&self) {
-        self.epoch.set(self.epoch.get() + 1);
+    /// Whether a pool is split, as its home share has decided.
+    pub(super) fn note_split(&self, key: PoolKey, split: bool) {
+        let mut known = self.split.borrow_mut();
+        if split {
+            known.insert(key);
+        } else {
+            known.remove(&key);
+        }
+    }
+
+    /// What was noted last.
+    pub(super) fn is_noted_split(&self, key: &PoolKey) -> bool {
+        self.split.borrow().contains(key)
     }
 
     /// A pool is gone.
@@ -90,18 +101,6 @@ impl Sharing {
 }
 
 impl Worker {
-    fn share_id(&self) -> ShareId {
-        ShareId(u8::try_from(self.index).unwrap_or(u8::MAX))
-    }
-
-    pub(super) fn home_share(&self, key: &PoolKey) -> ShareId {
-        ShareId(u8::try_from(self.home_of(&key.database, &key.user)).unwrap_or(u8::MAX))
-    }
-
-    fn all_shares(&self) -> Vec<ShareId> {
-        (0..=u8::MAX).map(ShareId).take(self.shared.inboxes.len()).collect()
-    }
-
     /// Whether clients of a pool stay on the worker where they log in.
     pub(super) fn is_split(&self, key: &PoolKey, entry: &Database) -> bool {
         if self.shared.inboxes.len() < 2 {
@@ -112,59 +111,13 @@ impl Worker {
         match split_of(&config, entry) {
             PoolSplit::Off => false,
             PoolSplit::Always => size > 0,
-            PoolSplit::Auto => size >= MIN_SPLIT_SIZE && self.sharing.split.borrow().contains(key),
+            PoolSplit::Auto => size >= MIN_SPLIT_SIZE && self.sharing.is_noted_split(key),
         }
     }
 
     pub(super) fn is_split_now(&self, home: &Home) -> bool {
         let key = home.pool.key();
         self.config().database(&key.database).is_some_and(|entry| self.is_split(key, entry))
-    }
-
-    // --- words -----------------------------------------------------------------------------------------------
-
-    /// Sends a word; rights that cannot be delivered stay here.
-    fn tell_share(self: &Rc<Self>, key: &PoolKey, to: ShareId, matter: ShareMatter) {
-        let word = ShareWord { database: key.database.to_string(), user: key.user.to_string(), matter };
-        if to == self.share_id() {
-            return self.hear_share(word, clock::now());
-        }
-        let Some(inbox) = self.shared.inboxes.get(usize::from(to.0)) else { return };
-        let Err(refused) = inbox.try_send(ToWorker::Share(Box::new(word))) else { return };
-        if let ToWorker::Share(word) = refused.into_inner()
-            && let ShareMatter::Rights(..) = word.matter
-        {
-            self.hear_share(*word, clock::now());
-        }
-    }
-
-    /// A word about a pool; one whose database is not served any more is of no interest, nor are rights to its
-    /// servers.
-    pub(super) fn hear_share(self: &Rc<Self>, word: ShareWord, now: Instant) {
-        let ShareWord { database, user, matter } = word;
-        let key = PoolKey::new(&*database, &*user);
-        match matter {
-            ShareMatter::Short { from, waited, count } => {
-                let Some(home) = self.home(&database, &user, now) else { return };
-                self.help(&home, from, waited, count, now);
-            }
-            ShareMatter::Give { to, waited, count } => {
-                let home = self.homes.borrow().get(&key).cloned();
-                if let Some(home) = home {
-                    self.give(&home, to, waited, count, now);
-                }
-            }
-            ShareMatter::Rights(rights, moved) => {
-                let Some(home) = self.home(&database, &user, now) else { return };
-                self.receive(&home, rights, moved, now);
-            }
-            ShareMatter::Split(true) => {
-                self.sharing.split.borrow_mut().insert(key);
-            }
-            ShareMatter::Split(false) => {
-                self.sharing.split.borrow_mut().remove(&key);
-            }
-        }
     }
 
     // --- complaints ------------------------------------------------------------------------------------------
@@ -200,7 +153,14 @@ impl Worker {
     }
 
     /// The home share has heard a complaint: it gives what nobody needs here, or asks others.
-    fn help(self: &Rc<Self>, home: &Rc<Home>, from: ShareId, waited: Duration, count: u32, now: Instant) {
+    pub(super) fn help(
+        self: &Rc<Self>,
+        home: &Rc<Home>,
+        from: ShareId,
+        waited: Duration,
+        count: u32,
+        now: Instant,
+    ) {
         home.pool.divide();
         let key = home.pool.key().clone();
         let pleas = {
@@ -209,14 +169,16 @@ impl Worker {
             board.note(from, waited, now);
             // A lowered limit comes first.
             if !home.pool.owed().is_none()
-                || (from != self.share_id() && self.hand_out(home, from, Some(waited), count) > 0)
+                || (from != self.share_id()
+                    && !self.hand_out(home, from, Some(waited), Rights::sized(count)).is_none())
             {
                 return;
             }
-            board.pleas(from, waited, count, &self.all_shares())
+            board.pleas((from, waited), count, &self.all_shares(), now)
         };
         for plea in pleas {
-            let matter = ShareMatter::Give { to: from, waited: Some(waited), count: plea.count };
+            let wants = Rights::sized(plea.count);
+            let matter = ShareMatter::Give { to: from, waited: Some(waited), wants };
             self.tell_share(&key, plea.donor, matter);
         }
     }
@@ -224,34 +186,50 @@ impl Worker {
     // --- giving and taking -----------------------------------------------------------------------------------
 
     /// Gives another share what it may have now, and promises the rest.
-    fn give(
+    pub(super) fn give(
         self: &Rc<Self>,
         home: &Rc<Home>,
         to: ShareId,
         waited: Option<Duration>,
-        count: u32,
+        wants: Rights,
         now: Instant,
     ) {
         if to == self.share_id() {
             return;
         }
-        let missing = count.saturating_sub(self.hand_out(home, to, waited, count));
+        let given = self.hand_out(home, to, waited, wants);
+        // Whoever waits takes what comes; what is owed to a lowered limit is owed in kind.
+        let missing = match waited {
+            Some(_) => Rights::sized(wants.sum().saturating_sub(given.sum())),
+            None => wants.minus(given),
+        };
         let holds = if waited.is_some() { PROMISE } else { LONG_PROMISE };
-        home.pool.promise_to(to, waited, missing, now + holds);
+        home.pool.promise_to((to, waited), missing, (now, now + holds));
     }
 
-    /// Gives another share up to `count` of what nobody needs here; how many.
-    fn hand_out(self: &Rc<Self>, home: &Rc<Home>, to: ShareId, waited: Option<Duration>, count: u32) -> u32 {
+    /// Gives another share up to `wants` of what nobody needs here; what it was.
+    fn hand_out(
+        self: &Rc<Self>,
+        home: &Rc<Home>,
+        to: ShareId,
+        waited: Option<Duration>,
+        wants: Rights,
+    ) -> Rights {
         let keeps = waited.is_some_and(|waited| waited <= LAST_LAG) && home.pool.clients() > 0;
-        let (servers, mut rights) = home.pool.give_spare(to, count, keeps);
+        let (with_servers, mut rights) = home.pool.give_spare(to, wants, keeps);
         let reserve_from = home.pool.limits().reserve_timeout;
-        if waited.is_none_or(|waited| reserve_from.is_some_and(|from| waited >= from)) {
-            rights.reserve = home.pool.give_reserve(count - servers - rights.size).reserve;
-        }
+        let reserve = match waited {
+            None => wants.reserve - with_servers.reserve,
+            Some(waited) if reserve_from.is_some_and(|from| waited >= from) => {
+                wants.sum() - with_servers.sum() - rights.sum()
+            }
+            Some(_) => 0,
+        };
+        rights.reserve = home.pool.give_reserve(reserve).reserve;
         if !rights.is_none() {
             self.tell_share(home.pool.key(), to, ShareMatter::Rights(rights, None));
         }
-        servers + rights.sum()
+        rights.plus(with_servers)
     }
 
     /// A server that the pool has given away leaves with its right.
@@ -275,21 +253,28 @@ impl Worker {
             }
         };
         let Ok(departure) = slot.hand_over() else { return };
-        let (connected_at, epoch) = (departure.connected_at, self.sharing.epoch.get());
-        let moved = Box::new(Moved { server, connected_at, epoch });
-        self.tell_share(home.pool.key(), to, ShareMatter::Rights(departure.rights, Some(moved)));
+        let Departure { connected_at, rights, outdated } = departure;
+        let moved = Box::new(Moved { server, connected_at, outdated });
+        self.tell_share(home.pool.key(), to, ShareMatter::Rights(rights, Some(moved)));
     }
 
-    fn receive(self: &Rc<Self>, home: &Rc<Home>, rights: Rights, moved: Option<Box<Moved>>, now: Instant) {
+    /// Rights come from another share; a server that comes with them is fit for use if it left in the present epoch.
+    pub(super) fn receive(
+        home: &Rc<Home>,
+        rights: Rights,
+        moved: Option<Box<Moved>>,
+        is_present: bool,
+        now: Instant,
+    ) {
         let Some(moved) = moved else { return home.pool.grant(rights) };
-        let Moved { mut server, connected_at, epoch } = *moved;
-        let (id, outdated) = (ServerId(server.id), epoch != self.sharing.epoch.get());
+        let Moved { mut server, connected_at, outdated } = *moved;
+        let (id, outdated) = (ServerId(server.id), outdated || !is_present);
         if outdated {
             server.forget_welcome();
         }
         match home.take_in(server) {
             Ok(conn) => {
-                home.pool.admit(id, conn, Departure { connected_at, rights }, outdated, now);
+                home.pool.admit(id, conn, Departure { connected_at, rights, outdated }, now);
             }
             Err(error) => {
                 tracing::warn!(%error, pool = %home.pool.key(), "server lost between workers");
@@ -314,6 +299,7 @@ impl Worker {
             shown.store(busy, Ordering::Relaxed);
         }
         let homes = self.homes_of(None);
+        self.tell_untold();
         self.spread_clients(&homes);
         let all_queries = self.new_queries(&homes);
         for (home, queries) in homes.iter().zip(&all_queries) {
@@ -365,8 +351,9 @@ impl Worker {
         if split {
             home.pool.divide();
         }
+        self.sharing.note_split(key.clone(), split);
         for share in self.all_shares() {
-            self.tell_share(key, share, ShareMatter::Split(split));
+            self.tell_split(key, share);
         }
     }
 
@@ -376,9 +363,13 @@ impl Worker {
         if at_home {
             let owed = home.pool.owed();
             if !owed.is_none() {
-                let (to, count) = (self.share_id(), owed.size.max(owed.reserve));
+                let to = self.share_id();
                 for share in self.all_shares() {
-                    self.tell_share(home.pool.key(), share, ShareMatter::Give { to, waited: None, count });
+                    self.tell_share(
+                        home.pool.key(),
+                        share,
+                        ShareMatter::Give { to, waited: None, wants: owed },
+                    );
                 }
             } else if !split {
                 home.pool.reunite();
@@ -388,11 +379,11 @@ impl Worker {
         let to = self.home_share(home.pool.key());
         let unused = now.checked_sub(UNUSED).is_some_and(|then| home.pool.is_unused_since(then));
         if unused {
-            self.hand_out(home, to, None, rights.sum());
+            self.hand_out(home, to, None, rights);
         } else if !split {
             // Clients that are still here are served by one server, until they leave.
             let kept = u32::from(home.pool.clients() > 0);
-            self.give(home, to, None, rights.size.saturating_sub(kept), now);
+            self.give(home, to, None, rights.minus(Rights::sized(kept)), now);
         }
     }
 }

@@ -4,8 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::Waker;
 
 use super::inbox::{Drain, ToWorker, mpsc};
@@ -37,9 +37,24 @@ pub(super) struct Shared {
     pub(super) has_backend_keys: AtomicBool,
     /// Inboxes by worker.
     pub(super) inboxes: Vec<mpsc::Sender<ToWorker>>,
+    /// Where pools count their pinned clients, by database and server user; looked at when a pool is made.
+    pub(super) pins: Mutex<HashMap<(String, String), Weak<AtomicU32>>>,
 }
 
 impl Shared {
+    /// Where a pool counts its pinned clients: in one place for all workers that have a share of it.
+    pub(super) fn pins_of(&self, database: &str, server_user: &str) -> Arc<AtomicU32> {
+        let mut pins = self.pins.lock().unwrap_or_else(PoisonError::into_inner);
+        pins.retain(|_, known| known.strong_count() > 0);
+        let key = (database.to_owned(), server_user.to_owned());
+        let known = pins.get(&key).and_then(Weak::upgrade);
+        known.unwrap_or_else(|| {
+            let fresh = Arc::default();
+            pins.insert(key, Arc::downgrade(&fresh));
+            fresh
+        })
+    }
+
     /// The next number of a connection, client or server.
     pub(super) fn next_id(&self) -> u64 {
         self.last_id.fetch_add(1, Ordering::Relaxed) + 1

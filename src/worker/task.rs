@@ -7,10 +7,11 @@ use super::life::{OnBoard, Registered};
 use super::moving::move_away;
 use super::state::ProcessCount;
 use super::words::say_goodbye;
-use crate::client::{Conversation, Ended};
-use crate::net::clock;
+use crate::client::{Conversation, Ended, Leaving, Move};
+use crate::net::{Stream, clock};
 use crate::pool::ClientPresence;
 use crate::server::ServerConn;
+use crate::session::Rested;
 
 /// A client that has been welcomed.
 pub(super) type Settled = (Conversation, Aboard);
@@ -33,6 +34,15 @@ pub(super) enum Life {
     Over,
 }
 
+impl Life {
+    /// Goes to another worker with all that is left of a client that rests.
+    fn leave(&mut self, resting: (Stream, Rested), to: u8) {
+        if let Self::Talking(_, aboard) = std::mem::replace(self, Self::Over) {
+            move_away(resting, aboard, to);
+        }
+    }
+}
+
 impl Future for Life {
     type Output = ();
 
@@ -46,13 +56,16 @@ impl Future for Life {
             let Some(home) = &entry.home else { return Poll::Ready(()) };
             let polled = conversation.poll_turn(cx, entry, home);
             if polled.is_pending()
-                && let Some(to) = entry.move_to.get()
-                && let Some(resting) = conversation.take_resting()
+                && let Move::To(to) = entry.moving.get()
             {
-                if let Self::Talking(_, aboard) = std::mem::replace(&mut *self, Self::Over) {
-                    move_away(resting, aboard, to);
+                match conversation.take_resting() {
+                    Leaving::Fit(stream, rested) => {
+                        self.leave((stream, rested), to);
+                        return Poll::Ready(());
+                    }
+                    Leaving::Unfit => entry.moving.set(Move::Unmovable),
+                    Leaving::Busy => {}
                 }
-                return Poll::Ready(());
             }
             let ended = ready!(polled);
             if let Self::Talking(conversation, aboard) = std::mem::replace(&mut *self, Self::Over) {
@@ -96,8 +109,6 @@ async fn part(conversation: Conversation, ended: Ended, aboard: Aboard) {
 mod tests {
     use super::*;
     use crate::client::ClientEntry;
-    use crate::net::Stream;
-    use crate::session::Rested;
 
     /// Ten thousand idle clients are to cost 7 MB.
     #[test]

@@ -16,6 +16,7 @@ mod closing;
 mod lending;
 mod model;
 mod opening;
+mod promises;
 mod shares;
 mod world;
 

@@ -11,7 +11,7 @@ use super::*;
 /// Shares of the pool; the first is at home.
 const SHARES: usize = 3;
 
-fn sized(size: u32, reserve: u32) -> PoolLimits {
+pub(super) fn sized(size: u32, reserve: u32) -> PoolLimits {
     PoolLimits { size, reserve, reserve_timeout: Some(Duration::from_millis(20)), ..limits() }
 }
 
@@ -177,11 +177,13 @@ impl Group {
         if from == to {
             return;
         }
-        let (servers, rights) = self.pools[from].give_spare(share, count, waited.is_some());
+        let wants = Rights { size: count - count / 2, reserve: count / 2 };
+        let (servers, rights) = self.pools[from].give_spare(share, wants, waited.is_some());
         self.parcels.push_back(Parcel { from, to, rights, server: None });
-        let missing = count - servers - rights.size;
+        let missing = wants.minus(servers).minus(rights);
         let until = self.now + Duration::from_millis(40);
-        self.pools[from].promise_to(share, waited.map(Duration::from_millis), missing, until);
+        let for_whom = (share, waited.map(Duration::from_millis));
+        self.pools[from].promise_to(for_whom, missing, (self.now, until));
     }
 
     /// Words of different senders overtake each other; one that cannot be delivered stays with its sender.
@@ -193,8 +195,8 @@ impl Group {
         match parcel.server {
             None => pool.grant(rights),
             Some((conn, connected_at)) => {
-                let with = Departure { connected_at, rights };
-                pool.admit(ServerId(conn.id), conn, with, at.is_multiple_of(5), self.now);
+                let with = Departure { connected_at, rights, outdated: at.is_multiple_of(5) };
+                pool.admit(ServerId(conn.id), conn, with, self.now);
             }
         }
     }
@@ -207,7 +209,7 @@ impl Group {
                     continue;
                 };
                 match slot.hand_over() {
-                    Ok(Departure { connected_at, rights }) => self.parcels.push_back(Parcel {
+                    Ok(Departure { connected_at, rights, .. }) => self.parcels.push_back(Parcel {
                         from,
                         to: usize::from(to.0),
                         rights,
@@ -299,13 +301,19 @@ proptest! {
     }
 }
 
-fn share_of(size: u32) -> (Pool<Conn>, Instant) {
-    let pool = Pool::new(PoolKey::new("app", "app"), sized(size, 0), 1);
+pub(super) const ONE: Rights = Rights::sized(1);
+
+pub(super) fn share_of(size: u32) -> (Pool<Conn>, Instant) {
+    share_with(size, 0)
+}
+
+pub(super) fn share_with(size: u32, reserve: u32) -> (Pool<Conn>, Instant) {
+    let pool = Pool::new(PoolKey::new("app", "app"), sized(size, reserve), 1);
     pool.divide();
     (pool, start())
 }
 
-fn connect(pool: &Pool<Conn>, id: u64, now: Instant) {
+pub(super) fn connect(pool: &Pool<Conn>, id: u64, now: Instant) {
     pool.wanted_connects(now).unwrap().connected(ServerId(id), Conn::new(id), now);
 }
 
@@ -324,13 +332,13 @@ fn c7_a_released_server_goes_to_whoever_has_waited_much_longer_elsewhere() {
     assert!(waiting.try_now(now).is_none());
     let later = now + Duration::from_millis(10);
     let until = later + Duration::from_secs(1);
-    pool.promise_to(ShareId(1), Some(Duration::from_millis(21)), 1, until);
+    pool.promise_to((ShareId(1), Some(Duration::from_millis(21))), ONE, (later, until));
     lease.release(Quiescent::for_test(), later);
     let lease = waiting.try_now(later).unwrap().unwrap();
     assert!(pool.next_retired().is_none(), "not more than twice as long, and LAG");
     let mut waiting = pool.checkout(later);
     assert!(waiting.try_now(later).is_none());
-    pool.promise_to(ShareId(1), Some(Duration::from_millis(2)), 1, until);
+    pool.promise_to((ShareId(1), Some(Duration::from_millis(2))), ONE, (later, until));
     lease.release(Quiescent::for_test(), later);
     let gone = pool.next_retired().unwrap();
     assert_eq!(gone.reason, RetireReason::Moved(ShareId(1)));
@@ -349,16 +357,16 @@ fn the_last_server_of_a_share_goes_only_to_one_that_has_waited_long() {
     let mut lease = checkout.try_now(now).unwrap().unwrap();
     let until = now + Duration::from_secs(1);
     for waited in [LAG * 2, LAST_LAG] {
-        pool.promise_to(ShareId(1), Some(waited), 1, until);
+        pool.promise_to((ShareId(1), Some(waited)), ONE, (now, until));
         lease.release(Quiescent::for_test(), now);
         assert!(pool.next_retired().is_none());
         lease = pool.checkout(now).try_now(now).unwrap().unwrap();
     }
-    pool.promise_to(ShareId(1), Some(LAST_LAG * 2), 1, until);
+    pool.promise_to((ShareId(1), Some(LAST_LAG * 2)), ONE, (now, until));
     lease.release(Quiescent::for_test(), until);
     assert!(pool.next_retired().is_none(), "the promise is void by now");
     let lease = pool.checkout(now).try_now(until).unwrap().unwrap();
-    pool.promise_to(ShareId(1), Some(LAST_LAG * 2), 1, until + Duration::from_secs(1));
+    pool.promise_to((ShareId(1), Some(LAST_LAG * 2)), ONE, (until, until + Duration::from_secs(1)));
     lease.release(Quiescent::for_test(), until);
     assert!(pool.next_retired().is_some());
 }

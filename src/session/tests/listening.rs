@@ -33,7 +33,9 @@ impl Talk {
 
     fn channels(&self) -> Vec<String> {
         let names = self.session.ear().map(|ear| ear.channels()).unwrap_or_default();
-        names.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect()
+        let mut names: Vec<_> = names.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect();
+        names.sort();
+        names
     }
 
     /// Has it listen to these by now.
