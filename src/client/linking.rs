@@ -11,9 +11,10 @@ use crate::net::{Stream, rt};
 use crate::pool::{CheckoutError, Lease, RetireReason};
 use crate::proto::{FrameHeader, PgError, Severity, SqlState};
 use crate::server::{Home, Left, ServerConn, give_back, wind_down};
-use crate::session::{Catalog, ParamSet, Session, SessionError, Turn};
+use crate::session::{Catalog, ParamSet, Quiescent, Rules, Session, SessionError, Turn};
 
 impl Relay {
+    #[inline(never)]
     pub(super) fn poll_checkout(
         &mut self,
         cx: &mut Context<'_>,
@@ -86,7 +87,7 @@ impl Relay {
             self.session.link(&mut turn(now, Some(&mut link.lease), &mut catalog, &self.home, out));
         }
         self.link = Some(link);
-        self.send_both(cx, out, &[])
+        if out.is_empty() { Ok(()) } else { self.send_both(cx, out, &[]) }
     }
 
     /// No server could be had for the message at the front of `input`: answers its batch once (R25, R97).
@@ -117,24 +118,19 @@ impl Relay {
         Ok(taken)
     }
 
+    /// Gives the server back if it is at rest and nothing of the client's waits for it.
+    #[inline(never)]
     pub(super) fn release_if_possible(
         &mut self,
         cx: &mut Context<'_>,
         now: Instant,
         out: &mut Outboxes,
     ) -> Result<(), Ended> {
-        // A server that was just lent for what waits in the carry is at rest too, but not done with.
-        let Some(link) = self.link.as_mut().filter(|_| !self.retry) else { return Ok(()) };
+        let Some(link) = self.link.as_mut() else { return Ok(()) };
         let unsent = link.unsent.len() + usize::from(link.lease.stream.has_unsent() || link.mute);
         let unread = link.unread.len() + usize::from(link.lease.stream.has_unread());
         if self.session.wants_survey(unsent, unread) {
-            out.clear();
-            {
-                let mut catalog = self.home.catalog.borrow_mut();
-                let mut turn = turn(now, Some(&mut link.lease), &mut catalog, &self.home, out);
-                self.session.ask_survey(&mut turn);
-            }
-            self.send_both(cx, out, &[])?;
+            self.send_survey(cx, now, out)?;
         }
         let Some(evidence) = self.session.try_release(unsent, unread) else { return Ok(()) };
         let Some(Link { mut lease, .. }) = self.link.take() else { return Ok(()) };
@@ -144,15 +140,32 @@ impl Relay {
         if lease.entry.cancels.get() > 0 || settings.reset_query.is_some() {
             let rules = settings.rules;
             drop(settings);
-            let home = Rc::clone(&self.home);
-            let fresh = Session::new(rules, ParamSet::default());
-            rt::spawn_detached("give back", async move { give_back(&home, lease, fresh, evidence).await });
+            self.give_back_by_task(rules, lease, evidence);
         } else {
             lease.unlinked();
             lease.watch();
             lease.release(evidence, now);
         }
         Ok(())
+    }
+
+    #[cold]
+    fn send_survey(&mut self, cx: &mut Context<'_>, now: Instant, out: &mut Outboxes) -> Result<(), Ended> {
+        out.clear();
+        {
+            let mut catalog = self.home.catalog.borrow_mut();
+            let lease = self.link.as_mut().map(|link| &mut link.lease);
+            self.session.ask_survey(&mut turn(now, lease, &mut catalog, &self.home, out));
+        }
+        self.send_both(cx, out, &[])
+    }
+
+    /// Cancels on their way to it, or a reset, keep the server from others for a while.
+    #[cold]
+    fn give_back_by_task(&self, rules: Rules, lease: Lease<ServerConn>, evidence: Quiescent) {
+        let home = Rc::clone(&self.home);
+        let fresh = Session::new(rules, ParamSet::default());
+        rt::spawn_detached("give back", async move { give_back(&home, lease, fresh, evidence).await });
     }
 
     /// The end: hands the server to whoever brings it home, and the stream to whoever says goodbye.

@@ -1,6 +1,5 @@
 //! A relay between two sockets whose other ends the test holds: who breaks off when, and what becomes of the rest.
 
-use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::rc::Rc;
 use std::task::Poll;
@@ -9,7 +8,7 @@ use tokio::task::LocalSet;
 
 use super::relay::Relay;
 use super::test_entry::entry;
-use super::{EndOrder, Ended, Scratch};
+use super::{EndOrder, Ended};
 use crate::config::PoolMode;
 use crate::net::{Stream, clock};
 use crate::proto::{PgError, SqlState};
@@ -40,8 +39,7 @@ impl Scene {
         let server = idle(&home).await;
         let (stream, client) = tcp_pair().await;
         let session = Session::new(home.settings().rules, ParamSet::default());
-        let scratch = Rc::new(RefCell::new(Scratch::default()));
-        let relay = Relay::new(stream, session, Rc::clone(&home), entry(&home), scratch);
+        let relay = Relay::new(stream, session, Rc::clone(&home), entry(&home));
         let mut scene = Self { relay, client, server, home };
         scene.client.write_all(QUERY).await.unwrap();
         let Self { relay, client, server, .. } = &mut scene;

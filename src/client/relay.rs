@@ -6,7 +6,6 @@
 //! All progress is in [`Relay`]; a turn may stop at any point and be dropped there. The two directions are
 //! independent: being blocked while writing in one never stops the other (C7).
 
-use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -16,7 +15,9 @@ use super::ended::Ended;
 use super::entry::ClientEntry;
 use super::linking::turn;
 use super::wire::{Outboxes, Scratch, consume, flush, send};
-use crate::net::{Stream, rt};
+use crate::net::Stream;
+#[cfg(test)]
+use crate::net::rt;
 use crate::pool::{Checkout, Lease};
 use crate::proto::TxStatus;
 use crate::server::{Home, ServerConn};
@@ -64,7 +65,6 @@ pub(super) struct Relay {
     pub(super) session: Session,
     pub(super) home: Rc<Home>,
     pub(super) entry: Rc<ClientEntry>,
-    pub(super) scratch: Rc<RefCell<Scratch>>,
     /// From the client, not understood yet.
     pub(super) carry: Vec<u8>,
     /// To the client, not taken yet.
@@ -79,19 +79,12 @@ pub(super) struct Relay {
 
 impl Relay {
     /// A relay for a client that has been welcomed.
-    pub(super) fn new(
-        stream: Stream,
-        session: Session,
-        home: Rc<Home>,
-        entry: Rc<ClientEntry>,
-        scratch: Rc<RefCell<Scratch>>,
-    ) -> Self {
+    pub(super) fn new(stream: Stream, session: Session, home: Rc<Home>, entry: Rc<ClientEntry>) -> Self {
         Self {
             stream,
             session,
             home,
             entry,
-            scratch,
             carry: Vec::new(),
             unsent: Vec::new(),
             link: None,
@@ -117,17 +110,24 @@ impl Relay {
     /// Works until the conversation is over. Cancel safe: nothing is held by the future.
     #[cfg(test)]
     pub(super) async fn run(&mut self) -> Ended {
-        std::future::poll_fn(|cx| self.poll_turn(cx)).await
+        let mut scratch = Scratch::default();
+        let turn = |cx: &mut Context<'_>| {
+            self.entry.listen(cx.waker());
+            self.poll_turn(cx, rt::turn_time(), &mut scratch)
+        };
+        std::future::poll_fn(turn).await
     }
 
-    /// Works as long as there is something to do; ready when the conversation is over.
-    pub(super) fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
-        self.entry.listen(cx.waker());
-        let now = rt::turn_time();
-        let scratch = Rc::clone(&self.scratch);
-        let mut scratch = scratch.borrow_mut();
+    /// Works as long as there is something to do; ready when the conversation is over. The client's entry must know the
+    /// task's waker.
+    pub(super) fn poll_turn(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        scratch: &mut Scratch,
+    ) -> Poll<Ended> {
         for _ in 0..ROUNDS_PER_TURN {
-            match self.round(cx, now, &mut scratch) {
+            match self.round(cx, now, scratch) {
                 Ok(true) => {}
                 Ok(false) => {
                     self.publish(now, false);
@@ -160,9 +160,16 @@ impl Relay {
         if waits {
             moved |= self.poll_checkout(cx, now, &mut scratch.out)?;
         }
-        moved |= self.mind_channels(cx, now, &mut scratch.out)?;
-        self.release_if_possible(cx, now, &mut scratch.out)?;
-        self.obey()?;
+        if self.session.ear().is_some() {
+            moved |= self.mind_channels(cx, now, &mut scratch.out)?;
+        }
+        // A server that was just lent for what waits in the carry is at rest too, but not done with.
+        if self.link.is_some() && !self.retry && !self.session.is_running() {
+            self.release_if_possible(cx, now, &mut scratch.out)?;
+        }
+        if self.entry.is_asked.get() {
+            self.obey()?;
+        }
         Ok(moved && !self.is_settled(cx))
     }
 
@@ -288,6 +295,7 @@ impl Relay {
         Ok(true)
     }
 
+    #[inline(never)]
     pub(super) fn advance_carry(
         &mut self,
         cx: &mut Context<'_>,
@@ -312,7 +320,6 @@ impl Relay {
         let mut consumed = 0;
         loop {
             let rest = input.get(consumed..).unwrap_or_default();
-            out.clear();
             let certain = self.link.is_none() && self.checkout.is_none() && self.session.needs_server(rest);
             let taken = if certain {
                 Taken { consumed: 0, halt: Halt::NeedServer }
@@ -332,7 +339,7 @@ impl Relay {
                         self.link_to(cx, now, out, lease, now)?;
                         continue;
                     }
-                    let mut checkout = self.home.pool.checkout(now);
+                    let mut checkout = self.home.pool.checkout(now).after_a_look();
                     match checkout.poll_at(now, cx) {
                         Poll::Ready(Ok(lease)) => {
                             self.link_to(cx, now, out, lease, now)?;
@@ -355,11 +362,13 @@ impl Relay {
     }
 
     fn ask_session(&mut self, now: Instant, out: &mut Outboxes, input: &[u8]) -> Taken {
+        out.clear();
         let mut catalog = self.home.catalog.borrow_mut();
         let lease = self.link.as_mut().map(|link| &mut link.lease);
         self.session.on_client(&mut turn(now, lease, &mut catalog, &self.home, out), input)
     }
 
+    #[inline]
     pub(super) fn send_both(
         &mut self,
         cx: &mut Context<'_>,
@@ -375,6 +384,7 @@ impl Relay {
         send(&mut self.stream, cx, &out.to_client, input, &mut self.unsent).map_err(gone)
     }
 
+    #[cold]
     fn obey(&mut self) -> Result<(), Ended> {
         let session = &self.session;
         let busy = || session.tx() != TxStatus::Idle || session.request_since().is_some();

@@ -45,7 +45,7 @@ async fn scene(params: ParamSet) -> Scene {
     let (ours, client) = tcp_pair().await;
     let entry = entry(&bench.home);
     let session = Session::new(RULES, params);
-    let relay = Relay::new(ours, session, Rc::clone(&bench.home), Rc::clone(&entry), Rc::default());
+    let relay = Relay::new(ours, session, Rc::clone(&bench.home), Rc::clone(&entry));
     Scene { bench, relay, entry, client, server }
 }
 
@@ -201,7 +201,7 @@ async fn r97_f8_a_server_that_refuses_the_login_is_an_error_and_the_session_live
         let (ours, mut client) = tcp_pair().await;
         let session = Session::new(RULES, ParamSet::default());
         let home = Rc::clone(&bench.home);
-        let mut relay = Relay::new(ours, session, home, entry(&bench.home), Rc::default());
+        let mut relay = Relay::new(ours, session, home, entry(&bench.home));
         client.write_all(QUERY).await.unwrap();
         let answer = async {
             while bench.home.pool.counts().waiting == 0 {
@@ -285,7 +285,7 @@ async fn f72_a_relay_dropped_at_any_poll_leaks_no_server() {
             let (ours, mut client) = tcp_pair().await;
             let entry = entry(&bench.home);
             let session = Session::new(RULES, ParamSet::default());
-            let mut relay = Relay::new(ours, session, Rc::clone(&bench.home), entry, Rc::default());
+            let mut relay = Relay::new(ours, session, Rc::clone(&bench.home), entry);
             let work = DropAfter { inner: Box::pin(async move { relay.run().await }), polls };
             let (ended, _) = tokio::join!(work, three_queries(&mut client));
             finished = ended.is_some();

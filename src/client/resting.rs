@@ -135,33 +135,52 @@ impl Conversation {
         entry: &Rc<ClientEntry>,
         home: &Rc<Home>,
     ) -> Poll<Ended> {
-        if matches!(self.state, State::Resting(..)) {
-            self.sit_down(entry, home);
-        } else if matches!(self.state, State::Served(_))
-            && let Err(ended) = self.sit_down_with_server(cx, entry, home)
+        let now = rt::turn_time();
+        if !matches!(self.state, State::Busy(_))
+            && let Err(ended) = self.take_seat(cx, now, entry, home)
         {
             return Poll::Ready(ended);
         }
         let State::Busy(seat) = &mut self.state else { return Poll::Pending };
+        let mut scratch = self.scratch.borrow_mut();
         let was_kept = seat.kept;
         if was_kept {
-            self.scratch.borrow_mut().seats.use_again(seat);
+            scratch.seats.use_again(seat);
         }
         let Some(relay) = &mut seat.relay else { return Poll::Pending };
-        let polled = relay.poll_turn(cx);
+        let polled = relay.poll_turn(cx, now, &mut scratch);
         if polled.is_pending() && relay.can_rest() {
-            let stays_idle = was_kept && entry.keeps_idle_seat(rt::turn_time());
-            if stays_idle || !self.scratch.borrow_mut().seats.keep(seat) {
+            let stays_idle = was_kept && entry.keeps_idle_seat(now);
+            let keeps = !stays_idle && scratch.seats.keep(seat);
+            entry.seated.set(keeps);
+            if !keeps {
+                drop(scratch);
                 self.stand_up();
             }
-            entry.seated.set(!stays_idle && matches!(self.state, State::Busy(_)));
         }
         polled
+    }
+
+    /// Gets to work. The task is one for as long as the conversation lasts, so it is asked for its waker here only.
+    fn take_seat(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        entry: &Rc<ClientEntry>,
+        home: &Rc<Home>,
+    ) -> Result<(), Ended> {
+        entry.listen(cx.waker());
+        if matches!(self.state, State::Served(_)) {
+            return self.sit_down_with_server(cx, now, entry, home);
+        }
+        self.sit_down(entry, home);
+        Ok(())
     }
 
     fn sit_down_with_server(
         &mut self,
         cx: &mut Context<'_>,
+        now: Instant,
         entry: &Rc<ClientEntry>,
         home: &Rc<Home>,
     ) -> Result<(), Ended> {
@@ -171,7 +190,6 @@ impl Conversation {
         self.sit_down(entry, home);
         let State::Busy(seat) = &mut self.state else { return Ok(()) };
         let Some(relay) = &mut seat.relay else { return Ok(()) };
-        let now = rt::turn_time();
         relay.link_to(cx, now, &mut self.scratch.borrow_mut().out, lease, now)
     }
 
@@ -180,7 +198,7 @@ impl Conversation {
         let mut seat = self.scratch.borrow_mut().seats.spare.pop().unwrap_or_default();
         let (home, entry) = (Rc::clone(home), Rc::clone(entry));
         let session = rested.resume(std::mem::take(&mut seat.session));
-        let relay = Relay::new(stream, session, home, entry, Rc::clone(&self.scratch));
+        let relay = Relay::new(stream, session, home, entry);
         let relay = seat.relay.insert(relay);
         relay.carry = std::mem::take(&mut seat.carry);
         relay.unsent = std::mem::take(&mut seat.unsent);

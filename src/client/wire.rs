@@ -50,7 +50,13 @@ impl Default for Scratch {
 }
 
 impl Outboxes {
+    /// Whether neither side is sent anything.
+    pub const fn is_empty(&self) -> bool {
+        self.to_client.is_empty() && self.to_server.is_empty()
+    }
+
     /// Makes both outboxes empty for the next turn.
+    #[inline]
     pub fn clear(&mut self) {
         self.to_client.clear(READ_BUFFER);
         self.to_server.clear(READ_BUFFER);
@@ -69,15 +75,23 @@ pub(super) fn send(
     input: &[u8],
     unsent: &mut Vec<u8>,
 ) -> io::Result<()> {
-    if outbox.is_empty() {
-        return Ok(());
-    }
+    if outbox.is_empty() { Ok(()) } else { send_some(stream, cx, outbox, input, unsent) }
+}
+
+fn send_some(
+    stream: &mut Stream,
+    cx: &mut Context<'_>,
+    outbox: &Outbox,
+    input: &[u8],
+    unsent: &mut Vec<u8>,
+) -> io::Result<()> {
     match outbox.single(input) {
         Some(whole) if unsent.is_empty() => send_whole(stream, cx, whole, unsent),
         _ => send_pieces(stream, cx, outbox, input, unsent),
     }
 }
 
+#[inline]
 fn send_whole(
     stream: &mut Stream,
     cx: &mut Context<'_>,
@@ -88,12 +102,14 @@ fn send_whole(
     if let Poll::Ready(written) = stream.poll_write(cx, whole) {
         taken = written?;
     }
-    if taken < whole.len() {
-        unsent.extend_from_slice(whole.get(taken..).unwrap_or_default());
+    if taken == whole.len() && !stream.has_unsent() {
+        return Ok(());
     }
-    flush(stream, cx, unsent).map(drop)
+    unsent.extend_from_slice(whole.get(taken..).unwrap_or_default());
+    flush_waiting(stream, cx, unsent).map(drop)
 }
 
+#[inline(never)]
 fn send_pieces(
     stream: &mut Stream,
     cx: &mut Context<'_>,
@@ -151,6 +167,7 @@ pub(super) fn flush(stream: &mut Stream, cx: &mut Context<'_>, unsent: &mut Vec<
     if has_unsent(stream, unsent) { flush_waiting(stream, cx, unsent) } else { Ok(true) }
 }
 
+#[cold]
 fn flush_waiting(stream: &mut Stream, cx: &mut Context<'_>, unsent: &mut Vec<u8>) -> io::Result<bool> {
     let mut sent = 0;
     while sent < unsent.len() {

@@ -95,12 +95,9 @@ impl Socket {
         }
     }
 
+    #[inline]
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        either!(self, io => io.poll_read(cx, buf), socket => {
-            let mut buf = ReadBuf::new(buf);
-            ready!(Pin::new(socket).poll_read(cx, &mut buf))?;
-            Poll::Ready(Ok(buf.filled().len()))
-        })
+        either!(self, io => io.poll_read(cx, buf), socket => tokio_read(Pin::new(socket), cx, buf))
     }
 
     /// Appends at most `room` bytes, which must not be 0, to `buf`. 0 is the end.
@@ -117,6 +114,7 @@ impl Socket {
     }
 
     /// Whether a read would surely be in vain, and the task of `cx` is to be woken. Tokio does not say the latter.
+    #[inline]
     pub(super) fn is_dry(&self, cx: &Context<'_>) -> bool {
         match self {
             Self::Own(io) => io.is_dry(cx),
@@ -131,7 +129,17 @@ impl Socket {
         }
     }
 
+    /// Whether a read would surely be in vain, and the alarm is rung from now on when it can be read.
+    #[inline]
+    pub(super) fn rings_alarm(&self) -> bool {
+        match self {
+            Self::Own(io) => io.rings_alarm(),
+            Self::Tcp(_) | Self::Unix(_) => false,
+        }
+    }
+
     /// Ready when a read would not surely be in vain.
+    #[inline]
     pub(super) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         either!(self, io => io.poll_read_ready(cx), socket => socket.poll_read_ready(cx))
     }
@@ -152,12 +160,14 @@ impl Socket {
         }
     }
 
+    #[inline]
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         either!(self,
-            io => io.poll_write_vectored(cx, &[IoSlice::new(buf)]),
-            socket => Pin::new(socket).poll_write(cx, buf))
+            io => io.poll_write(cx, buf),
+            socket => tokio_write(Pin::new(socket), cx, buf))
     }
 
+    #[inline]
     pub(super) fn poll_write_vectored(
         &mut self,
         cx: &mut Context<'_>,
@@ -165,7 +175,7 @@ impl Socket {
     ) -> Poll<io::Result<usize>> {
         either!(self,
             io => io.poll_write_vectored(cx, bufs),
-            socket => Pin::new(socket).poll_write_vectored(cx, bufs))
+            socket => tokio_write_vectored(Pin::new(socket), cx, bufs))
     }
 
     /// Writes what the kernel takes now; touches nobody's waker.
@@ -183,8 +193,8 @@ impl Socket {
     /// Asks the reactor, and the kernel only if the reactor has seen an event since the last empty read (R5).
     pub(super) fn poll_quiet(&self, waker: &Waker) -> Quiet {
         let mut cx = Context::from_waker(waker);
-        if matches!(self, Self::Own(_)) {
-            return self.look(&mut cx);
+        if let Self::Own(io) = self {
+            return if io.poll_read_ready(&cx).is_pending() { Quiet::Silent } else { self.look(&mut cx) };
         }
         // Outside the executor's budget for one turn: a spent budget looks like silence and is not.
         let look = std::future::poll_fn(|cx| Poll::Ready(self.look(cx)));
@@ -218,6 +228,37 @@ impl Socket {
             socket.try_io(Interest::READABLE, || SockRef::from(socket).peek(&mut byte))
         })
     }
+}
+
+// What tokio's sockets do is kept out of the way of our own, which is to be short enough to be inlined.
+
+#[cold]
+fn tokio_read(
+    socket: Pin<&mut impl AsyncRead>,
+    cx: &mut Context<'_>,
+    buf: &mut [u8],
+) -> Poll<io::Result<usize>> {
+    let mut buf = ReadBuf::new(buf);
+    ready!(socket.poll_read(cx, &mut buf))?;
+    Poll::Ready(Ok(buf.filled().len()))
+}
+
+#[cold]
+fn tokio_write(
+    socket: Pin<&mut impl AsyncWrite>,
+    cx: &mut Context<'_>,
+    buf: &[u8],
+) -> Poll<io::Result<usize>> {
+    socket.poll_write(cx, buf)
+}
+
+#[cold]
+fn tokio_write_vectored(
+    socket: Pin<&mut impl AsyncWrite>,
+    cx: &mut Context<'_>,
+    bufs: &[IoSlice<'_>],
+) -> Poll<io::Result<usize>> {
+    socket.poll_write_vectored(cx, bufs)
 }
 
 #[cfg(test)]

@@ -29,7 +29,17 @@ impl Stream {
     ///
     /// # Errors
     /// From the socket, or `InvalidData` when the peer breaks TLS.
+    #[inline]
     pub fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        if self.unread.is_none() && self.tls.is_none() && !buf.is_empty() {
+            return self.socket.poll_read(cx, buf);
+        }
+        self.poll_read_inside(cx, buf)
+    }
+
+    /// Where there may be something to read that is not the socket's.
+    #[inline(never)]
+    fn poll_read_inside(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
         }
@@ -52,6 +62,7 @@ impl Stream {
     ///
     /// # Errors
     /// From the socket; the connection is of no more use for writing.
+    #[inline]
     pub fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match &mut self.tls {
             None => self.socket.poll_write(cx, buf),
@@ -63,6 +74,7 @@ impl Stream {
     ///
     /// # Errors
     /// As `poll_write`.
+    #[inline]
     pub fn poll_write_vectored(
         &mut self,
         cx: &mut Context<'_>,
@@ -148,16 +160,19 @@ impl Stream {
 
     /// Whether received bytes are held here or in the TLS layer, decoded or not (R1 d). The kernel may hold more;
     /// [`poll_quiet`](Self::poll_quiet) asks that too.
+    #[inline]
     pub fn has_unread(&self) -> bool {
         self.unread.is_some() || self.tls.as_ref().is_some_and(|tls| tls.has_unread())
     }
 
     /// Whether bytes that were written are still held in the TLS layer (R1 e).
+    #[inline]
     pub fn has_unsent(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| tls.has_unsent())
     }
 
     /// Ready when a read would not surely be in vain; else the task is woken when that changes. No system call.
+    #[inline]
     pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
         if self.has_unread() {
             return Poll::Ready(());
@@ -167,6 +182,7 @@ impl Stream {
 
     /// Whether a read would surely be in vain now, and the task of `cx` is woken when that changes. `false` may mean
     /// either: then a read tells. No system call.
+    #[inline]
     pub fn is_dry(&self, cx: &Context<'_>) -> bool {
         !self.has_unread() && self.socket.is_dry(cx)
     }
@@ -177,8 +193,18 @@ impl Stream {
         self.socket.set_alarm(alarm);
     }
 
+    /// Whether a read would surely be in vain, and the alarm is rung when that changes. `false` may mean either: then
+    /// [`poll_quiet`](Self::poll_quiet) tells. No system call.
+    #[inline]
+    pub fn rings_alarm(&self) -> bool {
+        self.unread.is_none()
+            && self.tls.as_ref().is_none_or(|tls| !tls.has_unread() && !tls.is_ended())
+            && self.socket.rings_alarm()
+    }
+
     /// Whether there is anything to read, or the end. If not, `waker` is called when there is; a later read by
     /// another task replaces it. Costs a system call only when the reactor has seen an event (R5).
+    #[inline]
     pub fn poll_quiet(&mut self, waker: &Waker) -> Quiet {
         if self.has_unread() {
             return Quiet::Readable;

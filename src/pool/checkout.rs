@@ -10,18 +10,20 @@ use super::failure::CheckoutError;
 use super::handle::{Pool, Pooled};
 use super::lease::Lease;
 use super::reason::RetireReason;
-use super::state::Answer;
+use super::state::{Answer, PoolState};
 use super::waiters::{Seat, WaiterId};
 
 /// Where a checkout stands.
 ///
 /// ```text
-/// Fresh --nothing idle, or others wait--> Queued --outcome seen--> Done
+/// Fresh or Late --nothing idle, or others wait--> Queued --outcome seen--> Done
 ///   '------------- served or refused at once ----------------------^
 /// ```
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Fresh,
+    /// [`Pool::lend_now`] has just found nothing for it.
+    Late,
     Queued(Seat),
     Done,
 }
@@ -49,8 +51,14 @@ impl<C> Checkout<C> {
     pub fn waiter_id(&self) -> Option<WaiterId> {
         match self.step {
             Step::Queued(seat) => Some(seat.id),
-            Step::Fresh | Step::Done => None,
+            Step::Fresh | Step::Late | Step::Done => None,
         }
+    }
+
+    /// The same where [`Pool::lend_now`] has just answered that there is nothing to lend: it goes to the queue at once.
+    pub fn after_a_look(mut self) -> Self {
+        self.step = Step::Late;
+        self
     }
 
     /// Since when it waits.
@@ -125,6 +133,7 @@ impl<C: Pooled> Checkout<C> {
                 }
                 None
             }
+            Step::Late => None,
             Step::Queued(seat) => {
                 let (seen, left) = self.pool.apply_quietly(|state| {
                     state.at(now);
@@ -142,14 +151,19 @@ impl<C: Pooled> Checkout<C> {
                 Some(seat)
             }
         };
-        let answer = self.pool.apply(|state, _| {
+        let mut queue = |state: &mut PoolState<C>| {
             let now = state.at(now);
             let answer = state.lend_or_queue(&mut seat, since, now);
             if let (Answer::Wait, Some(seat), Some(waker)) = (&answer, seat, waker) {
                 state.waiters.set_waker(seat.id, waker); // a new cell has none to be replaced
             }
             answer
-        });
+        };
+        let answer = if self.pool.read(PoolState::is_full) {
+            self.pool.apply_quietly(queue)
+        } else {
+            self.pool.apply(|state, _| queue(state))
+        };
         if let Some(seat) = seat {
             self.since = seat.since;
             self.step = Step::Queued(seat);

@@ -71,6 +71,11 @@ impl<C> PoolState<C> {
         }
     }
 
+    /// Whether a queue that grows brings nobody any work: there are as many servers as may be, all of them here.
+    pub(super) fn is_full(&self) -> bool {
+        self.share.is_none() && self.most().is_some_and(|most| self.open() >= most)
+    }
+
     /// Issues the right to open one connection, if one is wanted now. Answers whether it is from the reserve.
     pub(super) fn want_connect(&mut self, now: Instant) -> Option<(SlotKey, bool)> {
         let from_reserve = match self.demand() {
@@ -135,11 +140,11 @@ impl<C> PoolState<C> {
     ) {
         let now = self.latest().unwrap_or(connected_at);
         let surplus = self.is_surplus();
-        let mode = self.mode;
+        let (mode, lifetime) = (self.mode, self.limits.lifetime);
         let Some(slot) = self.shift(key, SlotEvent::Connected) else { return };
         slot.id = id;
         slot.conn = Some(Box::new(conn));
-        slot.connected_at = connected_at;
+        slot.set_age(connected_at, lifetime);
         let reason = match mode {
             Mode::Closed(end) => Some(end.reason()),
             _ if slot.close_needed => Some(RetireReason::ConnectStringChanged),

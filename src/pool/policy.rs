@@ -73,11 +73,10 @@ impl<C> PoolState<C> {
     /// Whether nothing at all speaks against a server that comes back: a look that changes nothing.
     pub(super) fn may_stay(&self, key: SlotKey, now: Instant) -> bool {
         let Some(slot) = self.slots.get(key) else { return false };
-        let age = || now.saturating_duration_since(slot.connected_at);
         self.mode == Mode::Open
             && !slot.close_needed
             && !self.is_surplus()
-            && self.limits.lifetime.is_none_or(|lifetime| age() < lifetime)
+            && slot.fresh_until.is_none_or(|until| now < until)
     }
 
     /// Whether it is to be closed for its age now. Saying yes starts the gap until the next one.
@@ -117,6 +116,9 @@ impl<C> PoolState<C> {
     pub(super) fn set_limits(&mut self, limits: PoolLimits) {
         self.resize_share(&limits);
         self.limits = limits;
+        for slot in self.slots.values_mut() {
+            slot.set_age(slot.connected_at, self.limits.lifetime);
+        }
         self.tolerated = self.open();
         self.trim_surplus();
     }

@@ -169,6 +169,7 @@ impl<C> PoolState<C> {
 
     /// Whom a server that has become free belongs to, if to another share: one promise is kept then.
     pub(super) fn pay_creditor(&mut self, now: Instant) -> Option<ShareId> {
+        self.share.as_ref()?.debt?; // asked at each release, and nearly always the answer
         let ours = self.waiters.oldest_since();
         let leaving = self.leaving();
         let share = self.share.as_mut()?;

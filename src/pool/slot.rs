@@ -1,7 +1,7 @@
 //! One server's place in a pool, from the moment it is promised to the moment its socket is gone.
 
 use std::fmt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::slab::Key;
 
@@ -120,6 +120,9 @@ pub(super) struct Slot<C> {
     pub(super) conn: Option<Box<C>>,
     /// When the permit was issued, then when the login succeeded.
     pub(super) connected_at: Instant,
+    /// From when on its age speaks against lending it again, by the limits in force: `connected_at` and the lifetime.
+    /// Asked at each release, so it is not worked out each time.
+    pub(super) fresh_until: Option<Instant>,
     /// When it last became idle.
     pub(super) idle_since: Instant,
     /// Marked for closing (RECONNECT, changed settings).
@@ -127,6 +130,12 @@ pub(super) struct Slot<C> {
 }
 
 impl<C> Slot<C> {
+    /// Notes since when it is connected, and how old it may become.
+    pub(super) fn set_age(&mut self, connected_at: Instant, lifetime: Option<Duration>) {
+        self.connected_at = connected_at;
+        self.fresh_until = lifetime.and_then(|lifetime| connected_at.checked_add(lifetime));
+    }
+
     /// A promised place.
     pub(super) const fn promised(now: Instant) -> Self {
         Self {
@@ -134,6 +143,7 @@ impl<C> Slot<C> {
             id: ServerId(0),
             conn: None,
             connected_at: now,
+            fresh_until: None,
             idle_since: now,
             close_needed: false,
         }

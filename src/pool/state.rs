@@ -267,9 +267,15 @@ impl<C> PoolState<C> {
         if self.owes() || !self.may_stay(key, now) {
             return Err(conn);
         }
+        let wanted = self.has_waiters();
         let Some(slot) = self.shift(key, SlotEvent::Release) else { return Err(conn) };
         slot.conn = Some(conn);
-        Ok(self.give(key, now))
+        if wanted {
+            return Ok(self.give(key, now));
+        }
+        slot.idle_since = now;
+        self.idle.push(key);
+        Ok(None)
     }
 
     /// Lends an idle server that is in no list any more.

@@ -5,7 +5,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Wake, Waker};
+use std::task::{Wake, Waker};
 use std::time::{Instant, SystemTime};
 
 use super::cancel::CancelTarget;
@@ -113,8 +113,8 @@ impl ServerConn {
     /// Lets the worker know if it speaks while nobody reads it, or has spoken already. Call it before the lease is
     /// released.
     pub fn watch(&mut self) -> Quiet {
-        if self.stream.is_dry(&Context::from_waker(&self.alarm)) {
-            return Quiet::Silent; // it is watched already
+        if self.stream.rings_alarm() {
+            return Quiet::Silent;
         }
         let quiet = self.stream.poll_quiet(&self.alarm);
         if quiet != Quiet::Silent {

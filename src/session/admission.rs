@@ -13,6 +13,9 @@ impl Session {
             self.note_unread();
             return Ok(());
         }
+        if self.meaning == Meaning::Known && statement.is_plain() {
+            return Ok(());
+        }
         let reading = self.reading();
         if reading.standard_strings && reading.ascii_safe && self.meaning == Meaning::Known {
             match statement.digest() {

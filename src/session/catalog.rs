@@ -10,6 +10,9 @@ use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
 use std::rc::Rc;
 
+use super::meaning::InForce;
+use super::params::ParamSet;
+use super::settings::Settings;
 use super::sql::{self, Digest};
 use super::tracking::USUAL_READING;
 
@@ -26,6 +29,8 @@ pub struct Statement {
     generation: Cell<u32>,
     /// What it may do to a session, read as most clients write.
     digest: OnceCell<Option<Box<Digest>>>,
+    /// It surely does nothing to a session, however it is read.
+    plain: OnceCell<bool>,
 }
 
 impl Statement {
@@ -37,6 +42,7 @@ impl Statement {
             rest_len,
             generation: Cell::new(0),
             digest: OnceCell::new(),
+            plain: OnceCell::new(),
         }
     }
 
@@ -73,6 +79,11 @@ impl Statement {
     /// What it may do to a session, if anything, for a client whose texts are read as most are.
     pub(super) fn digest(&self) -> Option<&Digest> {
         self.digest.get_or_init(|| sql::digest(text_of(self.rest()), USUAL_READING)).as_deref()
+    }
+
+    /// Whether it surely does nothing to a session, however its text is read.
+    pub(super) fn is_plain(&self) -> bool {
+        *self.plain.get_or_init(|| sql::is_plain(text_of(self.rest())))
     }
 
     /// Whether the text was too large to keep, so that it exists on one server only.
@@ -118,6 +129,10 @@ pub struct Catalog {
     sweep_at: usize,
     /// Bytes of text that have come since the last sweep.
     unswept: usize,
+    /// Memory for the key of a text that is looked up.
+    key: Vec<u8>,
+    /// What was in force for the client that asked last: most have the same.
+    usual: InForce,
 }
 
 /// Bits of a statement's number below its origin: enough for a million statements a second for eight years.
@@ -141,7 +156,24 @@ impl Catalog {
     /// The statement of this text and these types, made if new. `in_force` is what makes it another one for a client
     /// with other settings.
     pub fn intern(&mut self, rest: &[u8], in_force: &[u8]) -> Rc<Statement> {
-        self.intern_key(&[rest, in_force].concat(), rest.len())
+        /// A key up to this size is put together without asking for memory.
+        const KEPT_KEY: usize = 64 * 1024;
+        let mut key = std::mem::take(&mut self.key);
+        key.extend_from_slice(rest);
+        key.extend_from_slice(in_force);
+        let statement = self.intern_key(&key, rest.len());
+        key.clear();
+        key.shrink_to(KEPT_KEY);
+        self.key = key;
+        statement
+    }
+
+    /// What is in force for a client, as part of a key.
+    pub(super) fn in_force(&mut self, params: &ParamSet, settings: &Settings) -> Rc<[u8]> {
+        if !self.usual.is_of(params, settings) {
+            self.usual = InForce::new(params, settings);
+        }
+        Rc::clone(&self.usual.bytes)
     }
 
     /// The same by [`Statement::key`].

@@ -235,12 +235,15 @@ impl Session {
             facts.unnamed = None; // from here on nobody watches what becomes of it
         }
         self.inflight.reuse(&mut facts.spare);
+        let agree = self.params.is_shared_with(&facts.params) && self.wishes.are_shared_with(&facts.settings);
         self.request_since = self.request_since.map(|_| turn.now);
         self.xact_since = self.xact_since.map(|_| turn.now);
         if self.creates_temporarily() && self.rules.mode != PoolMode::Session && self.reads_texts() {
             self.traces.get_or_insert_default().features |= Features::TEMP;
         }
-        self.put_in_force(turn);
+        if !agree {
+            self.put_in_force(turn);
+        }
     }
 
     /// Evidence that the server may go back now, if the pool mode wants it back and it is at rest (R1, R3).
@@ -300,6 +303,7 @@ impl Session {
     }
 
     /// Whether something of the client's is running on the server: what a cancel would hit.
+    #[inline]
     pub fn is_running(&self) -> bool {
         !self.is_preparing() && !self.inflight.is_empty()
     }
@@ -356,7 +360,10 @@ impl Session {
         if matches!(self.gate, Gate::Preparing(_) | Gate::Resetting | Gate::Errand(_)) {
             self.gate = Gate::Open;
         }
-        (self.traces, self.pins, self.restore, self.prepared_resets) = (None, None, None, None);
+        let noted = self.traces.is_some() || self.pins.is_some();
+        if noted || self.restore.is_some() || self.prepared_resets.is_some() {
+            (self.traces, self.pins, self.restore, self.prepared_resets) = (None, None, None, None);
+        }
         self.replay.give_up();
         (self.recall, self.meaning) = (Recall::Sure, Meaning::Known);
         self.nudged = false;

@@ -176,14 +176,16 @@ impl Session {
             self.note_unread();
             return self.plain_extended(turn, b'B', header, rest);
         }
-        let statement = match self.ready_named(turn, Kind::Bind, view.statement) {
-            Ok(statement) => statement,
+        let (statement, promised) = match self.ready_named(turn, Kind::Bind, view.statement) {
+            Ok(ready) => ready,
             Err(act) => return act,
         };
-        if self.names.promised_otherwise(view.statement, statement.generation()) {
+        if promised.is_some_and(|generation| generation != statement.generation()) {
+            // It is about to be told so: once is enough.
+            self.names.describe(view.statement, statement.generation());
             return self.refuse_as(turn, Kind::Bind, stale_promise());
         }
-        self.may_heal(view.statement);
+        self.may_heal(promised);
         if let Err(refusal) = self.note_statement(turn, &statement) {
             return self.refuse_as(turn, Kind::Bind, refusal);
         }
@@ -223,11 +225,11 @@ impl Session {
                 self.plain_extended(turn, b'D', header, rest)
             }
             Some(TargetView::Statement(name)) => {
-                let statement = match self.ready_named(turn, Kind::DescribeStatement, name) {
-                    Ok(statement) => statement,
+                let (statement, promised) = match self.ready_named(turn, Kind::DescribeStatement, name) {
+                    Ok(ready) => ready,
                     Err(act) => return act,
                 };
-                self.may_heal(name);
+                self.may_heal(promised);
                 self.names.describe(name, statement.generation());
                 self.send(Kind::DescribeStatement, Why::Named(statement.id()));
                 turn.to_server.own(|out| put_describe_statement(out, statement.server_name()));
@@ -288,20 +290,25 @@ impl Session {
         Act::Drop
     }
 
-    /// Makes sure that the server has the statement behind a client's name.
-    fn ready_named(&mut self, turn: &mut Turn<'_>, kind: Kind, name: &[u8]) -> Result<Rc<Statement>, Act> {
+    /// Makes sure that the server has the statement behind a client's name. Beside it: see
+    /// [`ClientStatements::find_promised`](super::names::ClientStatements::find_promised).
+    fn ready_named(
+        &mut self,
+        turn: &mut Turn<'_>,
+        kind: Kind,
+        name: &[u8],
+    ) -> Result<(Rc<Statement>, Option<u32>), Act> {
         if self.awaits_forgetting() {
             return Err(Act::Stop(Halt::Wait));
         }
-        let statement = match self.names.find(name, self.segment) {
-            Lookup::Found(statement) => statement,
+        let (mut statement, promised) = match self.names.find_promised(name, self.segment) {
+            Lookup::Found(found) => found,
             Lookup::Wait => return Err(Act::Stop(Halt::Wait)),
             Lookup::Missing => {
                 return Err(self.refuse_unknown(turn, kind, name));
             }
         };
         let Some(facts) = turn.facts.as_deref_mut() else { return Err(Act::Stop(Halt::NeedServer)) };
-        let mut statement = statement;
         let mut found = facts.statements.find(&statement, self.segment);
         if matches!(found, Lookup::Missing) {
             statement = self.as_read_now(statement, turn.catalog);
@@ -318,7 +325,7 @@ impl Session {
                 self.send(Kind::Parse, Why::Prepare);
             }
         }
-        Ok(statement)
+        Ok((statement, promised))
     }
 
     /// Makes sure that the server has the client's unnamed statement; `None` when the message may pass.

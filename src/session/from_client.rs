@@ -31,7 +31,7 @@ impl Session {
     ///
     /// Everything it decides is in `self`, in the facts, and in the outboxes when it returns.
     pub fn on_client(&mut self, turn: &mut Turn<'_>, input: &[u8]) -> Taken {
-        let mut at = self.take_body(turn, 0..input.len());
+        let mut at = if self.from_client.left > 0 { self.take_body(turn, 0..input.len()) } else { 0 };
         let halt = loop {
             let rest = input.get(at..).unwrap_or_default();
             if self.from_client.left > 0 || rest.is_empty() {
@@ -57,6 +57,13 @@ impl Session {
             };
             self.tally.client_bytes += header.wire_len as u64;
             self.replay.keep(header, rest);
+            if rest.len() >= header.wire_len {
+                if pass {
+                    turn.to_server.pass(at + front..at + header.wire_len);
+                }
+                at += header.wire_len;
+                continue;
+            }
             at += front;
             self.from_client = Body { left: header.wire_len - front, pass };
             at += self.take_body(turn, at..input.len());
@@ -265,7 +272,17 @@ impl Session {
             None if header.wire_len <= MAX_HELD_QUERY => return Act::NeedBytes,
             None => self.note_unread(),
         }
-        self.send_query(turn);
+        if !self.unnamed.is_blank() {
+            self.send_query(turn);
+            return Act::Pass;
+        }
+        // It ends the unnamed statement, of which this client has none: whatever the server has is nobody's from now on.
+        if let Some(facts) = turn.facts.as_deref_mut() {
+            facts.unnamed = None;
+        }
+        self.begin_request(turn);
+        self.send(Kind::Query, Why::Client);
+        self.end_segment();
         Act::Pass
     }
 

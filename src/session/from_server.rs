@@ -10,7 +10,6 @@ use super::error::SessionError;
 use super::inflight::{Fit, Misfit};
 use super::owed::{Kind, Owed, PlainParts, Why};
 use super::own::Own;
-use super::settings::Settings;
 
 /// Bytes of an error held to learn its severity and code, which PostgreSQL sends first.
 const MAX_HELD_ERROR: usize = 8 * 1024;
@@ -27,7 +26,7 @@ const MAX_HELD_TAG: usize = 64;
 impl Session {
     /// Takes bytes from the server. `input` begins where the last call's `consumed` ended.
     pub fn on_server(&mut self, turn: &mut Turn<'_>, input: &[u8]) -> Taken {
-        let mut at = self.pass_body(turn, 0..input.len());
+        let mut at = if self.from_server.left > 0 { self.pass_body(turn, 0..input.len()) } else { 0 };
         let halt = loop {
             if self.from_server.left > 0 {
                 break Halt::More;
@@ -41,6 +40,9 @@ impl Session {
             // Replies made here stand behind what has just been passed on.
             self.deliver_local(turn.to_client);
             let rest = input.get(at..).unwrap_or_default();
+            if rest.is_empty() {
+                break Halt::More;
+            }
             let header = match FrameHeader::backend(rest) {
                 Ok(Some(header)) => header,
                 Ok(None) => break Halt::More,
@@ -54,8 +56,8 @@ impl Session {
             match self.reply(turn, header, body) {
                 Ok(pass) => {
                     self.tally.server_bytes += header.wire_len as u64;
-                    self.from_server = Body { left: header.wire_len, pass };
-                    at += self.pass_body(turn, at..input.len());
+                    let message = Body { left: header.wire_len, pass };
+                    at += self.pass_message(turn, at..input.len(), message);
                 }
                 Err(error) => {
                     if let SessionError::ServerFatal(fatal) = &error {
@@ -69,6 +71,19 @@ impl Session {
         Taken { consumed: at, halt }
     }
 
+    /// Takes what is there of a message; how many bytes.
+    #[inline]
+    fn pass_message(&mut self, turn: &mut Turn<'_>, input: Range<usize>, message: Body) -> usize {
+        if message.left > input.len() {
+            self.from_server = message;
+            return self.pass_body(turn, input);
+        }
+        if message.pass {
+            turn.to_client.pass(input.start..input.start + message.left);
+        }
+        message.left
+    }
+
     /// Takes what is there of the message under way; how many bytes.
     fn pass_body(&mut self, turn: &mut Turn<'_>, input: Range<usize>) -> usize {
         let here = self.from_server.left.min(input.len());
@@ -79,19 +94,23 @@ impl Session {
         here
     }
 
-    /// How many bytes at the front pass without being judged: rows, for the most part. If the last message is
-    /// there in part, its rest is noted.
+    /// How many bytes at the front pass without being judged: rows, for the most part, and what ends a reply that proves
+    /// nothing. If the last message is there in part, its rest is noted.
     fn pass_plain(&mut self, input: &[u8]) -> usize {
-        let parts = self.inflight.plain_parts();
-        if parts == PlainParts::None {
-            return 0;
-        }
         let mut end = 0;
-        while let Some(rest) = input.get(end..)
+        let mut parts = self.inflight.plain_parts();
+        while parts != PlainParts::None
+            && let Some(rest) = input.get(end..)
             && let Ok(Some(header)) = FrameHeader::backend(rest)
-            && parts.has(header.tag)
             && !(header.tag == b'C' && (may_clear_statements(header, rest) || self.channels.watches_tags()))
         {
+            if !parts.has(header.tag) {
+                if !self.inflight.take_plain_end(header.tag) {
+                    break;
+                }
+                self.replay.give_up();
+                parts = self.inflight.plain_parts();
+            }
             end += header.wire_len;
         }
         if end == 0 {
@@ -155,19 +174,13 @@ impl Session {
         if let Some(owed) = done {
             self.completed(&owed, facts);
         }
-        if tag == b'C' && self.channels.watches_tags() {
-            self.channels.completed(body);
-        }
-        if tag == b'C' && matches!(body, b"DEALLOCATE ALL\0" | b"DISCARD ALL\0") {
-            self.names.clear();
-            facts.statements.clear();
-            if body.starts_with(b"DISCARD") {
-                facts.settings = Settings::default();
-            }
+        if tag == b'C' {
+            self.command_completed(body, facts);
         }
         Ok(forward)
     }
 
+    #[cold]
     fn parameter_status(&mut self, turn: &mut Turn<'_>, body: &[u8]) -> Result<bool, SessionError> {
         let mut parts = body.split(|&b| b == 0);
         let (Some(name), Some(value), Some(b"")) = (parts.next(), parts.next(), parts.next()) else {
@@ -188,6 +201,7 @@ impl Session {
         Ok(news)
     }
 
+    #[cold]
     fn error_reply(&mut self, turn: &mut Turn<'_>, body: &[u8]) -> Result<bool, SessionError> {
         let error = PgError::parse(body);
         if matches!(error.severity, Severity::Fatal | Severity::Panic) {
@@ -289,7 +303,7 @@ impl Session {
             if self.say_again(turn)? {
                 return Ok(false);
             }
-            match std::mem::replace(&mut self.gate, Gate::Open) {
+            match self.leave_gate() {
                 Gate::Preparing(batch) => {
                     let Some(own) = self.own_answered(turn, *batch) else { return Ok(false) };
                     self.own_done(&own, turn);
@@ -324,25 +338,13 @@ impl Session {
         Ok(forward)
     }
 
-    /// Ends the open request when nothing is owed, and the transaction when the server is idle.
-    pub(super) fn close_clocks(&mut self, turn: &Turn<'_>) {
-        let micros = |since| {
-            let elapsed = turn.now.saturating_duration_since(since);
-            u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX)
-        };
-        let in_request = self.request_since.map_or(0, micros);
-        self.tally.query_us += in_request;
-        let more = !self.inflight.is_empty() && self.inflight.is_certain();
-        if more || self.inflight.is_batch_open() {
-            // The next request of a pipeline begins where this one ended.
-            self.request_since = self.request_since.map(|_| turn.now);
-            return;
+    /// Opens the gate; what it was.
+    #[inline]
+    fn leave_gate(&mut self) -> Gate {
+        if matches!(self.gate, Gate::Open) {
+            return Gate::Open;
         }
-        let request = self.request_since.take();
-        if self.tx == TxStatus::Idle {
-            let xact = self.xact_since.take();
-            self.tally.xact_us += if xact == request { in_request } else { xact.map_or(0, micros) };
-        }
+        std::mem::replace(&mut self.gate, Gate::Open)
     }
 
     /// A server that was lost without a word: what the linked client is told (R99).

@@ -82,10 +82,11 @@ impl Replay {
 }
 
 impl Session {
-    /// A statement of this name is about to be bound or described on a server that may have had it for a while.
-    pub(super) fn may_heal(&mut self, name: &[u8]) {
+    /// A statement is about to be bound or described on a server that may have had it for a while. `promised`: see
+    /// [`ClientStatements::find_promised`](super::names::ClientStatements::find_promised).
+    pub(super) fn may_heal(&mut self, promised: Option<u32>) {
         let first = self.inflight.is_empty() && !self.inflight.is_batch_open() && self.tx == TxStatus::Idle;
-        if first && !self.names.is_described(name) {
+        if first && promised.is_none() {
             self.replay.begin();
         }
     }

@@ -124,8 +124,28 @@ impl InFlight {
             (Kind::Query | Kind::Execute, CopyState::Out) => PlainParts::Data,
             (Kind::Query, CopyState::None) => PlainParts::Results,
             (Kind::Query, CopyState::In { .. }) | (Kind::Execute, _) => PlainParts::Rows,
+            (Kind::Parse | Kind::Bind | Kind::Close | Kind::DescribePortal, CopyState::None)
+                if head.why.proves_nothing() =>
+            {
+                PlainParts::Nothing
+            }
             _ => PlainParts::None,
         }
+    }
+
+    /// Takes the entry at the head if this reply completes it, for the client, and changes nothing else.
+    #[inline]
+    pub fn take_plain_end(&mut self, tag: u8) -> bool {
+        let is_end = self.copy == CopyState::None
+            && self.queue.front().is_some_and(|head| {
+                head.why.proves_nothing()
+                    && !head.ends_segment()
+                    && matches!(step(head.kind, tag, CopyState::None), Some(Progress::Done))
+            });
+        if is_end {
+            self.queue.pop_front();
+        }
+        is_end
     }
 
     /// Takes over the memory of an earlier list, so that a new one need not ask for any.
@@ -137,7 +157,9 @@ impl InFlight {
 
     /// Ends the conversation with a server; the memory of its list goes to `spare`, in exchange for what lies there.
     pub fn end(&mut self, spare: Option<&mut VecDeque<Owed>>) {
-        self.queue.clear();
+        if !self.queue.is_empty() {
+            self.queue.clear();
+        }
         if self.queue.capacity() > MAX_SPARE {
             self.queue.shrink_to(MAX_SPARE);
         }

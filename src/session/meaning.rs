@@ -6,7 +6,8 @@ use std::rc::Rc;
 use super::TrackedNames;
 use super::catalog::{Catalog, Statement};
 use super::conversation::{Recall, Session};
-use super::settings::{MAX_SETTINGS, ROLE, SEARCH_PATH, SESSION_AUTHORIZATION};
+use super::params::ParamSet;
+use super::settings::{MAX_SETTINGS, ROLE, SEARCH_PATH, SESSION_AUTHORIZATION, Settings};
 use super::sql::{self, Digest, Features};
 use super::statements::Lookup;
 use crate::proto::{BindView, FrameHeader, HEADER_LEN};
@@ -55,6 +56,44 @@ pub(super) enum Meaning {
     InDoubt(Option<u64>),
 }
 
+/// What makes a text another statement for some clients than for others: what decides the meaning of its names and
+/// literals when it is parsed (R55).
+#[derive(Debug)]
+pub(super) struct InForce {
+    params: ParamSet,
+    settings: Settings,
+    /// The values, as part of a key.
+    pub(super) bytes: Rc<[u8]>,
+}
+
+impl Default for InForce {
+    fn default() -> Self {
+        Self::new(&ParamSet::default(), &Settings::default())
+    }
+}
+
+impl InForce {
+    /// Of a client with these values.
+    pub(super) fn new(params: &ParamSet, settings: &Settings) -> Self {
+        let values = TrackedNames::READING.iter().map(|&at| params.value(at));
+        let mut bytes = Vec::new();
+        for value in values.chain(READING.iter().map(|name| settings.get(name))) {
+            bytes.extend(value.unwrap_or_default());
+            bytes.push(0);
+        }
+        Self { params: params.clone(), settings: settings.clone(), bytes: bytes.into() }
+    }
+
+    /// Whether it is that of a client with these values, too.
+    pub(super) fn is_of(&self, params: &ParamSet, settings: &Settings) -> bool {
+        let same_params =
+            || TrackedNames::READING.iter().all(|&at| params.value(at) == self.params.value(at));
+        let same_settings = || READING.iter().all(|name| settings.get(name) == self.settings.get(name));
+        (self.params.is_shared_with(params) || same_params())
+            && (self.settings.is_shared_with(settings) || same_settings())
+    }
+}
+
 impl Session {
     /// A text is about to run: what comes behind it may be read otherwise.
     pub(super) fn note_meaning(&mut self, digest: &Digest, names: &TrackedNames) {
@@ -82,6 +121,9 @@ impl Session {
 
     /// What a text may do, as far as it can be read; `None` if surely nothing.
     pub(super) fn digest(&self, text: &[u8]) -> Option<Box<Digest>> {
+        if self.meaning == Meaning::Known && sql::is_plain(text) {
+            return None;
+        }
         let digest = sql::digest(text, self.reading());
         // How backslashes and characters beyond ASCII are read may just be changing.
         if self.meaning == Meaning::Known || text.is_ascii() && !text.contains(&b'\\') {
@@ -93,20 +135,12 @@ impl Session {
         Some(digest)
     }
 
-    /// What makes a text another statement for this client than for others: what decides the meaning of its names and
-    /// literals when it is parsed (R55).
-    pub(super) fn in_force(&mut self, catalog: &mut Catalog) -> Vec<u8> {
-        let settings = self.wishes.settings();
-        let params = TrackedNames::READING.iter().map(|&at| self.params.value(at));
-        let mut bytes = Vec::new();
-        for value in params.chain(READING.iter().map(|name| settings.get(name))) {
-            bytes.extend(value.unwrap_or_default());
-            bytes.push(0);
-        }
-        if let Meaning::InDoubt(number) = &mut self.meaning {
-            bytes.extend(number.get_or_insert_with(|| catalog.next_id()).to_be_bytes());
-        }
-        bytes
+    /// What makes a text another statement for this client than for others.
+    pub(super) fn in_force(&mut self, catalog: &mut Catalog) -> Rc<[u8]> {
+        let bytes = catalog.in_force(&self.params, &self.wishes.settings());
+        let Meaning::InDoubt(number) = &mut self.meaning else { return bytes };
+        let number = number.get_or_insert_with(|| catalog.next_id()).to_be_bytes();
+        [&*bytes, number.as_slice()].concat().into()
     }
 
     /// The statement to use where the server lacks this one, which other clients share: the same, unless the client

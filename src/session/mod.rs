@@ -45,6 +45,7 @@ mod trial;
 mod unnamed;
 mod uses;
 mod wishes;
+mod word;
 
 pub use catalog::{Catalog, Statement};
 pub use channels::Errand;

@@ -3,11 +3,12 @@
 //! As everywhere, a record changes when the answer comes (R52): what was sent but not answered stands in a queue
 //! beside it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use super::catalog::Statement;
 use super::statements::Lookup;
+use super::word::Word;
 
 /// Names one client may have at once; a client that needs more leaks them.
 pub(super) const MAX_CLIENT_STATEMENTS: usize = 65_536;
@@ -28,7 +29,9 @@ pub struct ClientStatements(Option<Box<Names>>);
 
 #[derive(Debug, Default)]
 struct Names {
-    known: HashMap<Box<[u8]>, Name>,
+    /// Names are the client's to choose: sorted, they cannot be chosen so that one is slow to find, and need no hash
+    /// that would see to it.
+    known: BTreeMap<Word, Name>,
     sent: VecDeque<SentName>,
     /// What `known` and `sent` cost.
     bytes: usize,
@@ -47,7 +50,7 @@ struct Name {
 
 #[derive(Debug)]
 struct SentName {
-    name: Box<[u8]>,
+    name: Word,
     /// What the name will stand for; `None` when it was closed.
     becomes: Option<Rc<Statement>>,
     described: Option<u32>,
@@ -57,14 +60,23 @@ struct SentName {
 impl ClientStatements {
     /// What `name` stands for at this point of the client's stream.
     pub fn find(&self, name: &[u8], segment: u64) -> Lookup<Rc<Statement>> {
+        match self.find_promised(name, segment) {
+            Lookup::Found((statement, _)) => Lookup::Found(statement),
+            Lookup::Missing => Lookup::Missing,
+            Lookup::Wait => Lookup::Wait,
+        }
+    }
+
+    /// The same, with the generation of the plan whose columns the client has asked for, if it has.
+    pub fn find_promised(&self, name: &[u8], segment: u64) -> Lookup<(Rc<Statement>, Option<u32>)> {
         let Some(this) = &self.0 else { return Lookup::Missing };
         let name = cut(name);
         let found = match this.sent.iter().rev().find(|sent| *sent.name == *name) {
             Some(sent) if sent.segment != segment => return Lookup::Wait,
-            Some(sent) => sent.becomes.as_ref(),
-            None => this.known.get(name).map(|known| &known.statement),
+            Some(sent) => sent.becomes.as_ref().map(|statement| (statement, sent.described)),
+            None => this.known.get(name).map(|known| (&known.statement, known.described)),
         };
-        found.map_or(Lookup::Missing, |statement| Lookup::Found(Rc::clone(statement)))
+        found.map_or(Lookup::Missing, |(statement, promised)| Lookup::Found((Rc::clone(statement), promised)))
     }
 
     /// Notes a Parse (`Some`) or Close (`None`) on its way.
@@ -125,18 +137,6 @@ impl ClientStatements {
         }
     }
 
-    /// Whether the client was told the columns of an older plan than one of this generation. It is asked when the client
-    /// is about to be told so, once.
-    pub fn promised_otherwise(&mut self, name: &[u8], generation: u32) -> bool {
-        match self.described(name) {
-            Some(described) if described.is_some_and(|known| known != generation) => {
-                *described = Some(generation);
-                true
-            }
-            Some(_) | None => false,
-        }
-    }
-
     /// The client hears that the plan of a statement is stale, by which its generation has changed: once is enough.
     pub fn told_of_stale_plan(&mut self, id: u64) {
         for known in self.0.iter_mut().flat_map(|this| this.known.values_mut()) {
@@ -152,16 +152,6 @@ impl ClientStatements {
         match this.sent.iter_mut().rev().find(|sent| *sent.name == *name) {
             Some(sent) => Some(&mut sent.described),
             None => this.known.get_mut(name).map(|known| &mut known.described),
-        }
-    }
-
-    /// Whether the client has asked which columns a statement has.
-    pub fn is_described(&self, name: &[u8]) -> bool {
-        let Some(this) = &self.0 else { return false };
-        let name = cut(name);
-        match this.sent.iter().rev().find(|sent| *sent.name == *name) {
-            Some(sent) => sent.described.is_some(),
-            None => this.known.get(name).is_some_and(|known| known.described.is_some()),
         }
     }
 
@@ -190,10 +180,11 @@ impl ClientStatements {
     }
 
     /// Notes a name that a client has brought along.
-    pub(super) fn bring(&mut self, name: Box<[u8]>, statement: Rc<Statement>, told_lost: bool) {
+    pub(super) fn bring(&mut self, name: &[u8], statement: Rc<Statement>, told_lost: bool) {
         let this = self.0.get_or_insert_default();
-        this.count(&name, Some(&statement));
-        this.known.insert(name, Name { described: Some(statement.generation()), statement, told_lost });
+        this.count(name, Some(&statement));
+        let described = Some(statement.generation());
+        this.known.insert(name.into(), Name { statement, told_lost, described });
     }
 
     /// Whether no change is on its way.
@@ -241,7 +232,7 @@ impl Names {
         for known in self.known.values_mut().filter(|known| known.statement.id() == id) {
             known.told_lost = true;
         }
-        let gone = self.known.extract_if(|_, known| known.told_lost && known.statement.is_private());
+        let gone = self.known.extract_if(.., |_, known| known.told_lost && known.statement.is_private());
         let lost: Vec<_> = gone.collect();
         for (name, known) in lost {
             self.discount(&name, Some(&known.statement));

@@ -109,6 +109,11 @@ impl Why {
         }
     }
 
+    /// Whether replies reach the client, and what they prove changes no record.
+    pub(super) const fn proves_nothing(&self) -> bool {
+        matches!(self, Self::Client | Self::Named(_))
+    }
+
     pub(super) const fn is_local(&self) -> bool {
         matches!(self, Self::LocalParse | Self::LocalClose)
     }
@@ -157,6 +162,8 @@ impl CopyState {
 pub enum PlainParts {
     /// None.
     None,
+    /// None but what completes the reply.
+    Nothing,
     /// Rows.
     Rows,
     /// Rows, their descriptions, command completions: a simple query outside COPY.
@@ -169,7 +176,7 @@ impl PlainParts {
     /// Whether a message of this type passes.
     pub const fn has(self, tag: u8) -> bool {
         match tag {
-            b'D' => !matches!(self, Self::None),
+            b'D' => !matches!(self, Self::None | Self::Nothing),
             b'T' | b'C' => matches!(self, Self::Results),
             b'd' => matches!(self, Self::Data),
             _ => false,

@@ -155,7 +155,7 @@ impl PackedClient {
     pub fn unpack(self, catalog: &mut Catalog) -> Rested {
         let mut names = ClientStatements::default();
         for PackedName { name, key: (key, rest_len), told_lost } in self.names {
-            names.bring(name, catalog.intern_key(&key, rest_len), told_lost);
+            names.bring(&name, catalog.intern_key(&key, rest_len), told_lost);
         }
         let unnamed = self.unnamed.map(|rest| Text::new(catalog.next_id(), rest));
         let (reported, settings) = self.startup;

@@ -106,6 +106,7 @@ impl ParamSet {
     }
 
     /// Whether both are one: then they are equal, which costs nothing to see.
+    #[inline]
     pub fn is_shared_with(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {
             (Some(one), Some(another)) => Rc::ptr_eq(one, another),

@@ -2,6 +2,7 @@
 
 use super::conversation::{ServerFacts, Session};
 use super::owed::{Owed, Why};
+use super::settings::Settings;
 
 impl Session {
     /// What the arrival of a reply proves (R52).
@@ -33,6 +34,20 @@ impl Session {
             }
             Why::LocalParse | Why::LocalClose | Why::ParseAgain | Why::RefuseTaken(_) => self.names.confirm(),
             Why::Client | Why::Named(_) | Why::Own | Why::Heal | Why::Try | Why::Ask | Why::Refuse(_) => {}
+        }
+    }
+
+    /// What a command tag proves.
+    pub(super) fn command_completed(&mut self, command: &[u8], facts: &mut ServerFacts) {
+        if self.channels.watches_tags() {
+            self.channels.completed(command);
+        }
+        if matches!(command, b"DEALLOCATE ALL\0" | b"DISCARD ALL\0") {
+            self.names.clear();
+            facts.statements.clear();
+            if command.starts_with(b"DISCARD") {
+                facts.settings = Settings::default();
+            }
         }
     }
 

@@ -105,7 +105,9 @@ impl Settings {
         self.0.as_ref().map_or(&[], |pairs| pairs.as_slice())
     }
 
-    fn is_shared_with(&self, other: &Self) -> bool {
+    /// Whether both are one: then they are equal, which costs nothing to see.
+    #[inline]
+    pub(super) fn is_shared_with(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {
             (Some(one), Some(another)) => Rc::ptr_eq(one, another),
             (None, None) => true,

@@ -1,6 +1,8 @@
 //! What a client did, in numbers. The session counts; who publishes the numbers decides nothing by them.
 
+use super::conversation::{Session, Turn};
 use crate::metrics::Counters;
+use crate::proto::TxStatus;
 
 /// What a client did, counted during a lease and published when it ends.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -37,5 +39,28 @@ impl Tally {
         counters.client_parses += self.client_parses;
         counters.server_parses += self.server_parses;
         counters.binds += self.binds;
+    }
+}
+
+impl Session {
+    /// Ends the open request when nothing is owed, and the transaction when the server is idle.
+    pub(super) fn close_clocks(&mut self, turn: &Turn<'_>) {
+        let micros = |since| {
+            let elapsed = turn.now.saturating_duration_since(since);
+            elapsed.as_secs().saturating_mul(1_000_000).saturating_add(elapsed.subsec_micros().into())
+        };
+        let in_request = self.request_since.map_or(0, micros);
+        self.tally.query_us += in_request;
+        let more = !self.inflight.is_empty() && self.inflight.is_certain();
+        if more || self.inflight.is_batch_open() {
+            // The next request of a pipeline begins where this one ended.
+            self.request_since = self.request_since.map(|_| turn.now);
+            return;
+        }
+        let request = self.request_since.take();
+        if self.tx == TxStatus::Idle {
+            let xact = self.xact_since.take();
+            self.tally.xact_us += if xact == request { in_request } else { xact.map_or(0, micros) };
+        }
     }
 }

@@ -161,6 +161,12 @@ impl Unnamed {
         self.sent.is_empty() && !self.pinned
     }
 
+    /// Whether there is none, and none on its way.
+    #[inline]
+    pub fn is_blank(&self) -> bool {
+        self.current.is_none() && self.sent.is_empty() && !self.pinned
+    }
+
     /// Whether as much text is on its way as one client may leave unanswered.
     pub const fn is_full(&self) -> bool {
         self.sent_bytes >= MAX_SENT_BYTES

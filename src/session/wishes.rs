@@ -108,6 +108,15 @@ impl Wishes {
         self.0.as_ref()?.settings.get(name)
     }
 
+    /// Whether a server with `in_force` has just these, which costs nothing to see. `false` may mean either.
+    #[inline]
+    pub(super) fn are_shared_with(&self, in_force: &Settings) -> bool {
+        match &self.0 {
+            Some(wished) => wished.settings.is_shared_with(in_force),
+            None => in_force.is_shared_with(&Settings::default()),
+        }
+    }
+
     pub(super) fn set_settings(&mut self, settings: Settings) {
         let mut wished = self.0.take().unwrap_or_default();
         if wished.settings != settings {

@@ -49,6 +49,14 @@ fn a_prepared_statement_allocates_nothing() {
 }
 
 #[test]
+fn a_statement_prepared_run_and_closed_each_time_allocates_nothing_if_its_text_is_known() {
+    let mut rig = Rig::new();
+    let (request, replies) = words::prepared_for_once();
+    rig.transaction(&request, &[words::parsed(), replies.clone()].concat());
+    assert_eq!(allocations(&mut rig, &(request, replies)), 0);
+}
+
+#[test]
 fn a_pipeline_allocates_nothing() {
     assert_eq!(allocations(&mut Rig::new(), &words::pipeline()), 0);
 }

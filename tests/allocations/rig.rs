@@ -159,6 +159,18 @@ pub mod words {
         ([run("s1"), any(b'S', b"")].concat(), [any(b'2', b""), rows(), ready()].concat())
     }
 
+    /// What a server answers to a Parse.
+    pub fn parsed() -> Vec<u8> {
+        any(b'1', b"")
+    }
+
+    /// Preparing a statement, running and closing it, of a text that the server has.
+    pub fn prepared_for_once() -> (Vec<u8>, Vec<u8>) {
+        let (parse, close) = (any(b'P', b"s1\0select 1\0\0\0"), any(b'C', b"Ss1\0"));
+        let request = [parse, run("s1"), close, any(b'S', b"")];
+        (request.concat(), [any(b'2', b""), rows(), ready()].concat())
+    }
+
     /// Ten unnamed statements and one Sync.
     pub fn pipeline() -> (Vec<u8>, Vec<u8>) {
         let one = [any(b'P', b"\0select 1\0\0\0"), run("")].concat();

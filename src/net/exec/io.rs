@@ -11,13 +11,14 @@ use std::task::{Context, Poll, Waker, ready};
 use socket2::SockRef;
 
 use super::Executor;
-use super::reactor::{Reactor, Side, SourceId, Start};
+use super::reactor::Reactor;
+use super::source::{Side, Source, Start};
 use crate::net::socket::FreeSocket;
 
 /// See the module. Dropping it closes the socket.
 pub(in crate::net) struct Io {
     reactor: Rc<Reactor>,
-    id: SourceId,
+    source: Rc<Source>,
     /// `None` only while it is taken off the reactor.
     socket: Option<FreeSocket>,
 }
@@ -28,14 +29,14 @@ impl Io {
         let reactor = Rc::clone(executor.reactor());
         let is_tcp = matches!(socket, FreeSocket::Tcp(_));
         let start = Start { writable: connected, watch_write: is_tcp || !connected };
-        let id = reactor.register(fd_of(&socket), start)?;
-        Ok(Self { reactor, id, socket: Some(socket) })
+        let source = reactor.register(fd_of(&socket), start)?;
+        Ok(Self { reactor, source, socket: Some(socket) })
     }
 
     /// Takes it off the reactor again.
     pub(in crate::net) fn detach(mut self) -> Result<FreeSocket> {
         let socket = self.socket.take().ok_or(ErrorKind::NotConnected)?;
-        self.reactor.deregister(self.id, fd_of(&socket))?;
+        self.reactor.deregister(&self.source, fd_of(&socket))?;
         Ok(socket)
     }
 
@@ -43,6 +44,7 @@ impl Io {
         matches!(self.socket, Some(FreeSocket::Unix(_)))
     }
 
+    #[inline]
     pub(in crate::net) fn poll_read(&self, cx: &Context<'_>, buf: &mut [u8]) -> Poll<Result<usize>> {
         self.poll_with(Side::Read, cx, |socket| {
             let n = match socket {
@@ -50,7 +52,7 @@ impl Io {
                 FreeSocket::Unix(unix) => (&*unix).read(buf),
             }?;
             if n > 0 && n < buf.len() {
-                self.reactor.short(self.id, Side::Read);
+                self.source.short(Side::Read);
             }
             Ok(n)
         })
@@ -70,6 +72,21 @@ impl Io {
         })
     }
 
+    #[inline]
+    pub(in crate::net) fn poll_write(&self, cx: &Context<'_>, buf: &[u8]) -> Poll<Result<usize>> {
+        self.poll_with(Side::Write, cx, |socket| {
+            let written = match socket {
+                FreeSocket::Tcp(tcp) => (&*tcp).write(buf),
+                FreeSocket::Unix(unix) => (&*unix).write(buf),
+            }?;
+            if written < buf.len() {
+                self.found_full(socket)?;
+            }
+            Ok(written)
+        })
+    }
+
+    #[inline]
     pub(in crate::net) fn poll_write_vectored(
         &self,
         cx: &Context<'_>,
@@ -83,12 +100,13 @@ impl Io {
         let socket = self.socket.as_ref().ok_or(ErrorKind::NotConnected)?;
         let written = self.write(socket, bufs);
         if would_block(&written) {
-            self.reactor.empty(self.id, Side::Write);
-            self.reactor.watch_write(self.id, fd_of(socket))?;
+            self.source.empty(Side::Write);
+            self.reactor.watch_write(&self.source, fd_of(socket))?;
         }
         written
     }
 
+    #[inline]
     fn write(&self, socket: &FreeSocket, bufs: &[IoSlice<'_>]) -> Result<usize> {
         let written = match (socket, bufs) {
             // One piece goes by send(2), which is cheaper than a list of one.
@@ -98,35 +116,49 @@ impl Io {
             (FreeSocket::Unix(unix), _) => (&*unix).write_vectored(bufs),
         }?;
         if written < bufs.iter().map(|buf| buf.len()).sum() {
-            self.reactor.short(self.id, Side::Write);
-            self.reactor.watch_write(self.id, fd_of(socket))?;
+            self.found_full(socket)?;
         }
         Ok(written)
     }
 
+    /// A write took less than it was given.
+    #[cold]
+    fn found_full(&self, socket: &FreeSocket) -> Result<()> {
+        self.source.short(Side::Write);
+        self.reactor.watch_write(&self.source, fd_of(socket))
+    }
+
     /// Whether an event has told the end of what can be read, also while bytes from before are unread.
     pub(in crate::net) fn has_hung_up(&self) -> bool {
-        self.reactor.has_ended(self.id, Side::Read)
+        self.source.has_ended(Side::Read)
     }
 
     /// Whether a read would surely be in vain, and the task of `cx` is to be woken.
+    #[inline]
     pub(in crate::net) fn is_dry(&self, cx: &Context<'_>) -> bool {
-        self.reactor.awaits(self.id, Side::Read, cx)
+        self.source.awaits(Side::Read, self.reactor.running(), cx)
     }
 
     /// Whom to wake from now on when it can be read and no task waits for that.
     pub(in crate::net) fn set_alarm(&self, alarm: &Waker) {
-        self.reactor.set_alarm(self.id, alarm);
+        self.source.set_alarm(alarm);
+    }
+
+    /// Whether a read would surely be in vain, and the alarm is rung from now on when it can be read.
+    #[inline]
+    pub(in crate::net) fn rings_alarm(&self) -> bool {
+        self.source.rings_alarm()
     }
 
     /// Ready when a read would not surely be in vain.
+    #[inline]
     pub(in crate::net) fn poll_read_ready(&self, cx: &Context<'_>) -> Poll<Result<()>> {
-        self.reactor.poll_ready(self.id, Side::Read, cx).map(Ok)
+        self.source.poll_ready(Side::Read, self.reactor.running(), cx).map(Ok)
     }
 
     /// Ready when it can be written to, or is broken: for a connection under way.
     pub(in crate::net) fn poll_write_ready(&self, cx: &Context<'_>) -> Poll<Result<()>> {
-        self.reactor.poll_ready(self.id, Side::Write, cx).map(Ok)
+        self.source.poll_ready(Side::Write, self.reactor.running(), cx).map(Ok)
     }
 
     /// Looks at the next byte without taking it; `WouldBlock` makes the reactor wait for the next event.
@@ -138,7 +170,7 @@ impl Io {
             FreeSocket::Unix(unix) => SockRef::from(unix).peek(&mut byte),
         };
         if would_block(&peeked) {
-            self.reactor.empty(self.id, Side::Read);
+            self.source.empty(Side::Read);
         }
         peeked
     }
@@ -166,6 +198,7 @@ impl Io {
         }
     }
 
+    #[inline]
     fn poll_with(
         &self,
         side: Side,
@@ -174,25 +207,32 @@ impl Io {
     ) -> Poll<Result<usize>> {
         let Some(socket) = &self.socket else { return Poll::Ready(Err(ErrorKind::NotConnected.into())) };
         loop {
-            ready!(self.reactor.poll_ready(self.id, side, cx));
+            ready!(self.source.poll_ready(side, self.reactor.running(), cx));
             match call(socket) {
-                done if would_block(&done) => {
-                    self.reactor.empty(self.id, side);
-                    if side == Side::Write {
-                        self.reactor.watch_write(self.id, fd_of(socket))?;
-                    }
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                done => return Poll::Ready(done),
+                Ok(n) => return Poll::Ready(Ok(n)),
+                Err(error) => self.survive(error, side, socket)?,
             }
         }
+    }
+
+    /// Whether a failed call can be made again, when the reactor says so.
+    #[cold]
+    fn survive(&self, error: std::io::Error, side: Side, socket: &FreeSocket) -> Result<()> {
+        if error.kind() == ErrorKind::WouldBlock {
+            self.source.empty(side);
+            return match side {
+                Side::Read => Ok(()),
+                Side::Write => self.reactor.watch_write(&self.source, fd_of(socket)),
+            };
+        }
+        if error.kind() == ErrorKind::Interrupted { Ok(()) } else { Err(error) }
     }
 }
 
 /// Somebody else's descriptor on the reactor. Dropping it takes it off again.
 pub(in crate::net) struct Watch<'a> {
     reactor: Rc<Reactor>,
-    id: SourceId,
+    source: Rc<Source>,
     fd: BorrowedFd<'a>,
 }
 
@@ -200,24 +240,24 @@ impl<'a> Watch<'a> {
     /// Watches for something to read.
     pub(in crate::net) fn new(executor: &Executor, fd: BorrowedFd<'a>) -> Result<Self> {
         let reactor = Rc::clone(executor.reactor());
-        let id = reactor.register(fd.as_raw_fd(), Start { writable: false, watch_write: false })?;
-        Ok(Self { reactor, id, fd })
+        let source = reactor.register(fd.as_raw_fd(), Start { writable: false, watch_write: false })?;
+        Ok(Self { reactor, source, fd })
     }
 
     /// Ready when a system call may find something.
     pub(in crate::net) fn poll_ready(&self, cx: &Context<'_>) -> Poll<()> {
-        self.reactor.poll_ready(self.id, Side::Read, cx)
+        self.source.poll_ready(Side::Read, self.reactor.running(), cx)
     }
 
     /// A system call found nothing.
     pub(in crate::net) fn found_empty(&self) {
-        self.reactor.empty(self.id, Side::Read);
+        self.source.empty(Side::Read);
     }
 }
 
 impl Drop for Watch<'_> {
     fn drop(&mut self) {
-        if let Err(error) = self.reactor.deregister(self.id, self.fd.as_raw_fd()) {
+        if let Err(error) = self.reactor.deregister(&self.source, self.fd.as_raw_fd()) {
             tracing::warn!("cannot take a listener off a reactor: {error}");
         }
     }
@@ -229,6 +269,7 @@ impl std::fmt::Debug for Watch<'_> {
     }
 }
 
+#[inline]
 fn would_block(done: &Result<usize>) -> bool {
     done.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
 }
@@ -236,7 +277,7 @@ fn would_block(done: &Result<usize>) -> bool {
 impl Drop for Io {
     fn drop(&mut self) {
         if self.socket.is_some() {
-            self.reactor.release(self.id);
+            self.reactor.release(&self.source);
         }
     }
 }

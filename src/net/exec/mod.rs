@@ -12,12 +12,13 @@
 //!   timers waiting;
 //! - no borrow of this room's is held while foreign code runs: a poll, a wake, or a drop.
 //!
-//! Reading order: this file, `tasks`, `reactor`, `io`, `timers`, `mailbox` (the way in from other threads).
+//! Reading order: this file, `tasks`, `reactor`, `source`, `io`, `timers`, `mailbox` (the way in from other threads).
 
 mod io;
 mod join;
 mod mailbox;
 mod reactor;
+mod source;
 mod sync;
 mod tasks;
 #[cfg(test)]

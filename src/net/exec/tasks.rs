@@ -30,6 +30,8 @@ impl TaskId {
     pub(super) const ROOT: Self = Self { index: u32::MAX, generation: 0 };
     /// None at all.
     pub(super) const NOBODY: Self = Self { index: u32::MAX, generation: 1 };
+    /// Somebody who is known by a waker.
+    pub(super) const OTHER: Self = Self { index: u32::MAX, generation: 2 };
 }
 
 /// Which task is being polled, and by which waker it is known. Whoever has to remember that waker can remember the
@@ -39,6 +41,7 @@ pub(super) struct Running(Cell<Option<(TaskId, *const (), &'static RawWakerVTabl
 
 impl Running {
     /// Its number if this is the waker of the task being polled.
+    #[inline]
     pub(super) fn id_of(&self, waker: &Waker) -> Option<TaskId> {
         let (id, data, vtable) = self.0.get()?;
         (std::ptr::eq(data, waker.data()) && std::ptr::eq(vtable, waker.vtable())).then_some(id)
@@ -59,7 +62,8 @@ struct Parcel {
 enum State {
     /// With the next free place, if there is one.
     Free(Option<u32>),
-    Parked(Parcel),
+    /// In a box, because it is taken out and put back with each poll.
+    Parked(Box<Parcel>),
     Running {
         aborted: bool,
     },
@@ -99,7 +103,7 @@ impl Tasks {
         self.free.set(if let State::Free(next) = slot.state { next } else { None });
         let id = TaskId { index, generation: slot.generation };
         let waker = Waker::from(Arc::new(Notice::new(id, Arc::clone(post))));
-        slot.state = State::Parked(Parcel { future, waker });
+        slot.state = State::Parked(Box::new(Parcel { future, waker }));
         slot.name = name;
         slot.queued = true;
         drop(slots);
@@ -153,7 +157,7 @@ impl Tasks {
         }
     }
 
-    fn take_parked(&self, id: TaskId) -> Option<Parcel> {
+    fn take_parked(&self, id: TaskId) -> Option<Box<Parcel>> {
         let mut slots = self.slots.borrow_mut();
         let slot = slots.get_mut(id.index as usize).filter(|slot| slot.generation == id.generation)?;
         slot.queued = false;
@@ -167,7 +171,7 @@ impl Tasks {
     }
 
     /// Parks a task again; gives its future back if it is to be dropped.
-    fn put_back(&self, id: TaskId, parcel: Parcel, ended: bool) -> Option<Parcel> {
+    fn put_back(&self, id: TaskId, parcel: Box<Parcel>, ended: bool) -> Option<Box<Parcel>> {
         let mut slots = self.slots.borrow_mut();
         let Some(slot) = slots.get_mut(id.index as usize) else { return Some(parcel) };
         if ended || matches!(slot.state, State::Running { aborted: true }) {
@@ -177,7 +181,8 @@ impl Tasks {
         None
     }
 
-    fn drop_future(&self, id: TaskId, doomed: Parcel) {
+    #[cold]
+    fn drop_future(&self, id: TaskId, doomed: Box<Parcel>) {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(doomed))) {
             self.report(id, &*panic, "task panicked while it was dropped");
         }

@@ -83,6 +83,11 @@ pub(crate) enum Verb {
     Deallocate,
 }
 
+/// Whether `text` surely does nothing to its session, told at a glance. `false` may mean either.
+pub(crate) fn is_plain(text: &[u8]) -> bool {
+    plain::is_plain(text)
+}
+
 /// What `text` may do to its session; `None` if surely nothing.
 pub(crate) fn digest(text: &[u8], reading: Reading) -> Option<Box<Digest>> {
     if plain::is_plain(text) { None } else { judge::judge(text, reading) }
