@@ -54,6 +54,17 @@ impl Talk {
     }
 
     fn run(&mut self, from_client: bool, input: &[u8]) -> (Vec<u8>, Vec<u8>, Taken) {
+        self.act_on(input, |session, turn| {
+            if from_client { session.on_client(turn, input) } else { session.on_server(turn, input) }
+        })
+    }
+
+    /// Something happens to the conversation, with these bytes at hand; what the server and the client get.
+    fn act_on<R>(
+        &mut self,
+        input: &[u8],
+        act: impl FnOnce(&mut Session, &mut Turn<'_>) -> R,
+    ) -> (Vec<u8>, Vec<u8>, R) {
         let (mut to_server, mut to_client) = (Outbox::default(), Outbox::default());
         let mut turn = Turn {
             now: self.now,
@@ -64,13 +75,9 @@ impl Talk {
             to_server: &mut to_server,
             to_client: &mut to_client,
         };
-        let taken = if from_client {
-            self.session.on_client(&mut turn, input)
-        } else {
-            self.session.on_server(&mut turn, input)
-        };
+        let result = act(&mut self.session, &mut turn);
         let collect = |out: &Outbox| out.slices(input).flatten().copied().collect::<Vec<u8>>();
-        (collect(&to_server), collect(&to_client), taken)
+        (collect(&to_server), collect(&to_client), result)
     }
 
     /// The client sends; what the server and the client get, as words.
@@ -89,19 +96,8 @@ impl Talk {
 
     /// Something else happens to the conversation; what the server and the client get.
     fn act(&mut self, act: impl FnOnce(&mut Session, &mut Turn<'_>)) -> (Vec<u8>, Vec<u8>) {
-        let (mut to_server, mut to_client) = (Outbox::default(), Outbox::default());
-        let mut turn = Turn {
-            now: self.now,
-            facts: self.linked.then_some(&mut self.facts),
-            catalog: &mut self.catalog,
-            names: &self.names,
-            pins: &self.pins,
-            to_server: &mut to_server,
-            to_client: &mut to_client,
-        };
-        act(&mut self.session, &mut turn);
-        let collect = |out: &Outbox| out.slices(&[]).flatten().copied().collect::<Vec<u8>>();
-        (collect(&to_server), collect(&to_client))
+        let (server, client, ()) = self.act_on(&[], act);
+        (server, client)
     }
 
     fn server_halt(&mut self, input: &[u8]) -> Halt {
