@@ -190,6 +190,41 @@ fn a_pinned_client_is_told_once_if_that_is_wanted() {
     assert!(client.query("select 1").iter().all(|m| m.tag != b'N'));
 }
 
+/// What functions leave behind shows in no words: with this policy the server is asked all the same.
+#[test]
+fn t30_with_verify_nobody_meets_what_functions_leave_behind() {
+    let mut admin = Cluster::shared().superuser(APP);
+    for (name, body) in [
+        ("leaves_a_table", "create temp table left_behind (a int)"),
+        ("leaves_a_lock", "perform pg_advisory_lock(4712)"),
+        ("leaves_a_setting", "perform set_config('work_mem', '17MB', false)"),
+        ("leaves_a_channel", "execute 'listen left_behind'"),
+    ] {
+        admin.value(&format!(
+            "create or replace function {name}() returns void language plpgsql as $$ begin {body}; end $$"
+        ));
+    }
+    let pooler = config(2).set("session_state", quoted("verify")).set("max_pinned_ratio", "1").start();
+    for (leaves, looks, fresh, pinned) in [
+        ("leaves_a_table", "select count(*) from pg_class where relname = 'left_behind'", "0", true),
+        ("leaves_a_lock", "select pg_try_advisory_lock(4712)", "t", true),
+        ("leaves_a_setting", "show work_mem", "4MB", false),
+        ("leaves_a_channel", "select count(*) from pg_listening_channels()", "0", false),
+    ] {
+        let mut one = Raw::login(&pooler.target());
+        one.query(&format!("select {leaves}()"));
+        eventually(leaves, || pooler.show("PINS").len() == usize::from(pinned));
+        one.terminate();
+        eventually("its server is clean", || pooler.show("PINS").is_empty());
+        for _ in 0..4 {
+            let mut other = Raw::login(&pooler.target());
+            assert_eq!(other.value(looks), fresh, "{leaves}");
+            other.query("select pg_advisory_unlock_all()");
+            other.terminate();
+        }
+    }
+}
+
 #[test]
 fn show_compat_tells_which_startup_parameters_logins_fail_for() {
     let pooler = config(4).start();

@@ -55,7 +55,9 @@ fn spelling<'a>(name: &str, config: &'a Config) -> Option<&'a str> {
 }
 
 fn is_ignored(name: &str, config: &Config) -> bool {
-    config.ignore_startup_parameters.iter().any(|ignored| ignored.eq_ignore_ascii_case(name))
+    // Who logs in says the packet's `user`; PostgreSQL passes over this.
+    name.eq_ignore_ascii_case("session_authorization")
+        || config.ignore_startup_parameters.iter().any(|ignored| ignored.eq_ignore_ascii_case(name))
 }
 
 fn choose(chosen: &mut Vec<Wanted>, name: &str, value: &[u8], config: &Config) {

@@ -163,6 +163,8 @@ impl PoolMode {
 pub enum SessionState {
     /// Settings follow the client; whatever else it has on a server keeps that server with it.
     Track,
+    /// The same, and the server is asked after every transaction, not only after those whose words call for it.
+    Verify,
     /// Settings that servers do not report keep the server with the client, too.
     Pin,
     /// It ends with the transaction.

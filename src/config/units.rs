@@ -29,8 +29,13 @@ impl Word for PoolMode {
 }
 
 impl Word for SessionState {
-    const WORDS: &'static [(&'static str, Self)] =
-        &[("track", Self::Track), ("pin", Self::Pin), ("clean", Self::Clean), ("pgbouncer", Self::PgBouncer)];
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("track", Self::Track),
+        ("verify", Self::Verify),
+        ("pin", Self::Pin),
+        ("clean", Self::Clean),
+        ("pgbouncer", Self::PgBouncer),
+    ];
 }
 
 impl Word for PoolSplit {

@@ -16,7 +16,6 @@ use super::owed::Why;
 use super::own::Own;
 use super::sql::{Digest, Features};
 use super::survey::{Findings, PinReasons};
-use crate::config::SessionState;
 use crate::proto::{TxStatus, put_ready};
 
 /// What the pool's listener is asked for.
@@ -127,7 +126,7 @@ impl Session {
     }
 
     fn listens_anew(&self) -> bool {
-        self.rules.session_state == SessionState::Track
+        self.rules.follows()
             && self.traces.as_ref().is_some_and(|traces| traces.features.intersects(Features::LISTEN))
     }
 
@@ -164,7 +163,7 @@ impl Session {
 
     /// Channels were found on the server. Whether the listener can have them; the server keeps them until it does.
     pub(super) fn adopt_channels(&mut self, findings: &Findings) {
-        let by_server = findings.channels.is_empty() || self.rules.session_state != SessionState::Track;
+        let by_server = findings.channels.is_empty() || !self.rules.follows();
         if by_server {
             return self.forget_unlistened();
         }

@@ -25,7 +25,6 @@ use super::pins::{PinRoom, Pins};
 use super::quiescent::Quiescent;
 use super::resets::PreparedResets;
 use super::settings::Settings;
-use super::sql::Features;
 use super::statements::ServerStatements;
 use super::tally::Tally;
 use super::tracking::Traces;
@@ -59,6 +58,13 @@ pub struct Rules {
     pub max_prepared: usize,
     /// What is done about session state.
     pub session_state: SessionState,
+}
+
+impl Rules {
+    /// Whether settings and channels follow the client.
+    pub(super) const fn follows(self) -> bool {
+        matches!(self.session_state, SessionState::Track | SessionState::Verify)
+    }
 }
 
 /// What one turn works with besides the bytes.
@@ -238,9 +244,7 @@ impl Session {
         let agree = self.params.is_shared_with(&facts.params) && self.wishes.are_shared_with(&facts.settings);
         self.request_since = self.request_since.map(|_| turn.now);
         self.xact_since = self.xact_since.map(|_| turn.now);
-        if self.creates_temporarily() && self.rules.mode != PoolMode::Session && self.reads_texts() {
-            self.traces.get_or_insert_default().features |= Features::TEMP;
-        }
+        self.note_link();
         if !agree {
             self.put_in_force(turn);
         }

@@ -263,7 +263,11 @@ impl Session {
                 self.send(Kind::Close, Why::UnnamedClose);
                 Act::Pass
             }
-            Some(TargetView::Portal(_)) | None => self.plain_extended(turn, b'C', header, rest),
+            Some(TargetView::Portal(_)) => {
+                self.note_closed_portal();
+                self.plain_extended(turn, b'C', header, rest)
+            }
+            None => self.plain_extended(turn, b'C', header, rest),
         }
     }
 

@@ -186,7 +186,12 @@ impl Session {
         let (Some(name), Some(value), Some(b"")) = (parts.next(), parts.next(), parts.next()) else {
             return Err(SessionError::ServerProtocol("malformed ParameterStatus"));
         };
-        let Some(index) = turn.names.index(name) else { return Ok(!self.is_own_turn()) };
+        let Some(index) = turn.names.index(name) else {
+            if !self.is_own_turn() {
+                self.note_identity_report(name);
+            }
+            return Ok(!self.is_own_turn());
+        };
         if let Some(facts) = turn.facts.as_deref_mut() {
             facts.params.set(index, value);
         }

@@ -66,6 +66,43 @@ impl Session {
         }
     }
 
+    /// A portal is closed, which may be a cursor that the client is pinned for.
+    pub(super) fn note_closed_portal(&mut self) {
+        if self.pinned_for().intersects(PinReasons::CURSOR) {
+            self.traces.get_or_insert_default().features |= Features::CLOSE;
+        }
+    }
+
+    /// On the server it has just got the client may do what its texts do not tell.
+    pub(super) fn note_link(&mut self) {
+        if self.rules.mode == PoolMode::Session {
+            return;
+        }
+        if self.rules.session_state == SessionState::Verify {
+            self.traces.get_or_insert_default().features |= Features::OPAQUE;
+        } else if self.creates_temporarily() && self.reads_texts() {
+            self.traces.get_or_insert_default().features |= Features::TEMP;
+        }
+    }
+
+    /// The server reports who the session is now: if no text said that it would change, a function has changed it, and
+    /// perhaps more.
+    pub(super) fn note_identity_report(&mut self, name: &[u8]) {
+        const TOLD: Features = Features::IDENTITY
+            .with(Features::OPAQUE)
+            .with(Features::UNJUDGED)
+            .with(Features::RESET_ALL)
+            .with(Features::DISCARD_ALL)
+            .with(Features::UNJUDGED_SETTINGS);
+        let is_identity = name == b"is_superuser" || name == b"session_authorization";
+        if is_identity && self.rules.mode != PoolMode::Session && self.reads_texts() {
+            let traces = self.traces.get_or_insert_default();
+            if !traces.features.intersects(TOLD) {
+                traces.features |= Features::OPAQUE;
+            }
+        }
+    }
+
     /// A statement failed: what was noted may not hold.
     pub(super) fn note_error(&mut self) {
         // A RESET is in the last segment sent; an error in an earlier one is none of its business.

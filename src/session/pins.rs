@@ -106,7 +106,7 @@ const fn pinning(policy: SessionState) -> Features {
         .with(Features::LOAD)
         .with(Features::PREPARE);
     match policy {
-        SessionState::Track => ALWAYS,
+        SessionState::Track | SessionState::Verify => ALWAYS,
         SessionState::Pin => ALWAYS.with(Features::LISTEN),
         SessionState::Clean | SessionState::PgBouncer => Features::NOTHING,
     }

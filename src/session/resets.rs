@@ -32,16 +32,21 @@ const NOT_KNOWN: &[u8] = b"\0";
 #[derive(Debug, Default)]
 pub(super) struct PreparedResets(Vec<(Box<[u8]>, Box<Digest>)>);
 
-/// Adds a statement that gives those of these settings values that are in force by no SET. What PostgreSQL does not
-/// list, custom settings and roles, is let be.
+/// Adds a statement that gives those of these settings values that are in force by no SET. Roles and custom settings
+/// PostgreSQL does not list: they are taken for reset where they have no value, so that a client never ends up with
+/// more rights than it asked for at its login.
 fn add_where_reset(batch: &mut OwnBatch, told: &[(&[u8], Option<&[u8]>)]) {
     let places: Vec<_> = (0..told.len())
         .map(|i| format!("(${}::pg_catalog.text,${}::pg_catalog.text)", 2 * i + 1, 2 * i + 2))
         .collect();
     let sql = format!(
-        "SELECT pg_catalog.set_config(s.name,v.value,false) FROM pg_catalog.pg_settings s JOIN (VALUES {}) \
-         v(name,value) ON pg_catalog.lower(s.name) OPERATOR(pg_catalog.=) pg_catalog.lower(v.name) \
-         WHERE s.source OPERATOR(pg_catalog.<>) 'session'",
+        "SELECT pg_catalog.set_config(v.name,v.value,false) FROM (VALUES {}) v(name,value) \
+         LEFT JOIN pg_catalog.pg_settings s \
+         ON pg_catalog.lower(s.name) OPERATOR(pg_catalog.=) pg_catalog.lower(v.name) \
+         WHERE CASE WHEN s.name IS NOT NULL THEN s.source OPERATOR(pg_catalog.<>) 'session' \
+         ELSE pg_catalog.current_setting(v.name,true) IS NULL \
+         OR pg_catalog.current_setting(v.name,true) OPERATOR(pg_catalog.=) '' \
+         OR pg_catalog.current_setting(v.name,true) OPERATOR(pg_catalog.=) 'none' END",
         places.join(",")
     );
     let values: Vec<_> = told.iter().flat_map(|(name, value)| [Some(*name), *value]).collect();

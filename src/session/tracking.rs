@@ -92,6 +92,7 @@ impl Session {
         let (sql, names) = (survey.sql(), survey.names.clone());
         let names: Vec<_> = names.iter().map(|name| Some(&**name)).collect();
         let mut batch = self.own_batch(Own::Survey(Box::new(survey)));
+        self.shield(&mut batch, &Why::Ask, turn.facts.as_deref(), &traces.names);
         batch.add(Why::Ask, &sql, &names);
         self.send_own(turn, batch);
     }
@@ -157,7 +158,7 @@ impl Session {
         facts.settings = found.clone();
         let startup = self.wishes.startup().map(|startup| startup.settings.clone()).unwrap_or_default();
         match self.rules.session_state {
-            SessionState::Track | SessionState::PgBouncer => {}
+            SessionState::Track | SessionState::Verify | SessionState::PgBouncer => {}
             SessionState::Clean => return PinReasons::default(),
             SessionState::Pin if found == startup => return PinReasons::default(),
             SessionState::Pin => return PinReasons::SETTINGS,
@@ -171,6 +172,23 @@ impl Session {
         }
         self.wishes.set_settings(found);
         PinReasons::default()
+    }
+
+    /// Our own statements run in the client's session: they must not wait for a moment without writers, nor end at once,
+    /// because it has set so. `fresh`: names that were set just now.
+    fn shield(&self, batch: &mut OwnBatch, why: &Why, facts: Option<&ServerFacts>, fresh: &[Box<[u8]>]) {
+        let any = |name: &[u8], matters: fn(&[u8]) -> bool| {
+            let in_force = facts.and_then(|facts| facts.settings.get(name));
+            fresh.iter().any(|known| **known == *name)
+                || [self.wishes.get(name), in_force].into_iter().flatten().any(matters)
+        };
+        if any(b"default_transaction_deferrable", |value| value == b"on") {
+            batch.add(why.clone(), "SET TRANSACTION ISOLATION LEVEL READ COMMITTED, NOT DEFERRABLE", &[]);
+        }
+        // A question must not do that: it would be told this value.
+        if *why == Why::Own && any(b"statement_timeout", |value| value.ends_with(b"ms")) {
+            batch.add(why.clone(), "SET LOCAL statement_timeout TO 0", &[]);
+        }
     }
 
     /// Puts in force what differs between the server and the client (own messages at rest, R51).
@@ -198,6 +216,7 @@ impl Session {
             *name == turn.names.name(TrackedNames::CLIENT_ENCODING).as_bytes()
         };
         let encoding = usize::from(reported.first().as_ref().is_some_and(encodes));
+        self.shield(batch, &Why::Own, Some(facts), &[]);
         let (first, rest) = reported.split_at(encoding);
         let rest: Vec<_> = rest.iter().copied().chain(others.iter().copied()).collect();
         for told in [first, rest.as_slice()].into_iter().filter(|told| !told.is_empty()) {

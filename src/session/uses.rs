@@ -116,7 +116,7 @@ impl Feature {
         match rules.session_state {
             SessionState::PgBouncer if reported => "followed",
             SessionState::PgBouncer => "leaks",
-            SessionState::Track | SessionState::Pin | SessionState::Clean => {
+            SessionState::Track | SessionState::Verify | SessionState::Pin | SessionState::Clean => {
                 self.outcome_of_tracking(rules, reported)
             }
         }
@@ -129,12 +129,12 @@ impl Feature {
             Self::Startup | Self::Execute | Self::Deallocate => "followed",
             Self::Set if reported => "followed",
             Self::Set => match rules.session_state {
-                SessionState::Track | SessionState::PgBouncer => "followed",
+                SessionState::Track | SessionState::Verify | SessionState::PgBouncer => "followed",
                 SessionState::Pin => "pinned",
                 SessionState::Clean => "cleaned",
             },
             Self::Reset | Self::Discard => "restored",
-            Self::Listen => outcome_of_listen(stays, rules.session_state),
+            Self::Listen => outcome_of_listen(stays, rules),
             Self::Temporary | Self::AdvisoryLock | Self::HoldCursor | Self::Prepare => stays,
             Self::Load => "pinned", // nothing unloads a library
             Self::Seed => "leaks",
@@ -144,8 +144,8 @@ impl Feature {
 }
 
 /// What becomes of LISTEN outside session mode.
-fn outcome_of_listen(stays: &'static str, policy: SessionState) -> &'static str {
-    if policy == SessionState::Track { "fanned out" } else { stays }
+fn outcome_of_listen(stays: &'static str, rules: Rules) -> &'static str {
+    if rules.follows() { "fanned out" } else { stays }
 }
 
 impl Session {

@@ -125,7 +125,9 @@ pub(super) async fn judge_startup(
 ) -> Result<Rc<Wished>, Unserved> {
     let welcome = home.welcome.borrow().clone().unwrap_or_default();
     let is_evident = |(name, value): &&Wanted| {
-        name == "application_name" && is_plain_name(value) || welcome.reports(name.as_bytes(), value)
+        let followed = home.names.index(name.as_bytes()).is_some();
+        name == "application_name" && is_plain_name(value)
+            || followed && welcome.reports(name.as_bytes(), value)
     };
     let (evident, doubtful): (Vec<_>, Vec<_>) = wanted.iter().partition(is_evident);
     let doubtful: Vec<Wanted> = doubtful.into_iter().cloned().collect();

@@ -36,8 +36,8 @@ pub const NOT_DRAWN: &[(&str, &str)] = &[
     ),
     ("`setseed`", "nobody can read the seed that a server has"),
     (
-        "Settings that functions of the database change, or custom ones under names put together within a statement",
-        "a text does not show them; they are found when something else makes Pooler ask, custom ones not at all",
+        "What functions and triggers do to a session, and SQL that functions such as `query_to_xml` are given as text",
+        "words do not show it; it stays on the server until something else makes Pooler ask, or always with `session_state = \"verify\"`, custom settings under unknown names excepted",
     ),
     (
         "Startup parameters that only take effect at a server's own start (`ignore_system_indexes` and a few like it)",
@@ -82,6 +82,25 @@ pub const NOT_DRAWN: &[(&str, &str)] = &[
     (
         "`temp_buffers` for a client on a server where temporary tables have been used",
         "PostgreSQL refuses to change it there, and the client is told so",
+    ),
+    (
+        "A setting that has become invalid since: a role that was dropped, or may not be taken any more",
+        "the client is told so with FATAL when its next transaction gets a server",
+    ),
+    (
+        "RESET in a transaction block by a client with startup values, before SET TRANSACTION or what others commit",
+        "putting them in force again takes the block's snapshot",
+    ),
+    (
+        "`set_config(name, $1, ...)` with NULL, RESET within DO, and statements behind a RESET in one batch",
+        "the startup value is in force again only with the next transaction or message",
+    ),
+    ("PostgreSQL's single-letter switches in `options`, other than `-c`", "they are refused"),
+    ("`CREATE TABLE ... AS EXECUTE` of a name that a Parse has given", "the name is the server's own there"),
+    ("`pg_listening_channels()` of a client that listens", "its channels are with the pool's own connection"),
+    (
+        "Notifications for a client that changes its encoding after LISTEN",
+        "they come in the encoding that it had when it listened",
     ),
     (
         "The process number of a session in session mode, if all servers were taken when it logged in",

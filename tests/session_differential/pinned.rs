@@ -121,6 +121,18 @@ fn resets() -> Vec<Script> {
                 query(1, "show timezone"),
             ],
         ),
+        // A role and a custom setting of the startup packet, which PostgreSQL does not list.
+        script(
+            1,
+            vec![
+                Enter(0, vec![("options", "-c role=bob -c my.custom=s")]),
+                query(0, "set role app; reset role"),
+                query(0, "select current_user"),
+                query(0, "set my.custom = 'x'; reset my.custom; set work_mem = '5MB'"),
+                query(0, "show my.custom"),
+                query(1, "select current_user"),
+            ],
+        ),
         // DISCARD ALL holds at once, whatever fails behind it in its batch.
         script(
             1,

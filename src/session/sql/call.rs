@@ -29,6 +29,10 @@ impl Judge<'_> {
         match folded(word, &mut [0; MAX_KEYWORD]) {
             b"set_config" => self.set_config(),
             b"setseed" => self.note(Features::SEED),
+            // An UPDATE of it sets what its rows name.
+            b"pg_settings" if self.may_update => {
+                self.note(Features::SET_CONFIG | Features::UNJUDGED_SETTINGS);
+            }
             b"pg_notify" => self.note(Features::NOTIFY),
             b"pg_advisory_lock"
             | b"pg_advisory_lock_shared"
@@ -57,7 +61,7 @@ impl Judge<'_> {
     /// they are watched afterwards, as anything.
     fn set_config(&mut self) {
         let mut ahead = self.lexer;
-        let (mut name, mut local) = (None, false);
+        let (mut name, mut local, mut to_null) = (None, false, false);
         let mut closed = false;
         if ahead.next().kind == Kind::Mark(b'(') {
             let (mut depth, mut argument, mut length) = (0_usize, 0_usize, 0_usize);
@@ -86,6 +90,7 @@ impl Judge<'_> {
                 length += 1;
                 match argument {
                     0 => name = if length == 1 { string(&ahead, token) } else { None },
+                    1 => to_null = length == 1 && self.is(token, b"null"),
                     2 => local = length == 1 && self.is(token, b"true"),
                     _ => {}
                 }
@@ -93,6 +98,9 @@ impl Judge<'_> {
         }
         let local = local && closed;
         self.note(if local { Features::SET_LOCAL } else { Features::SET_CONFIG });
+        if to_null && !local {
+            self.note(Features::RESET);
+        }
         self.touch(name.as_deref(), local);
     }
 }

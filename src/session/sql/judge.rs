@@ -53,6 +53,8 @@ pub(super) struct Judge<'t> {
     place: Place,
     /// Some string names the temporary schema.
     names_temp: bool,
+    /// This statement may be, or hold, an UPDATE.
+    pub(super) may_update: bool,
 }
 
 const NOTHING: Token = Token { kind: Kind::End, start: 0, end: 0 };
@@ -66,6 +68,7 @@ impl<'t> Judge<'t> {
             depth: 0,
             place: Place::Statement,
             names_temp: false,
+            may_update: false,
         }
     }
 
@@ -138,6 +141,7 @@ impl<'t> Judge<'t> {
         }
         self.digest.statements += 1;
         head = self.within_parentheses(head);
+        self.may_update = !self.is_any(head, &[b"select", b"table", b"values", b"copy", b"create"]);
         let explained = self.is(head, b"explain");
         if explained {
             head = self.explained();

@@ -129,6 +129,8 @@ impl Judge<'_> {
         match &*name {
             b"session_authorization" => self.list(b"role"),
             b"seed" => self.note(Features::SEED),
+            // Where libraries come from is for superusers to see: it could not be asked for under another role.
+            b"dynamic_library_path" if !local => self.note(Features::LOAD),
             _ => {}
         }
         self.list(match &*name {

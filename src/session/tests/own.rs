@@ -159,6 +159,55 @@ fn what_is_created_while_the_search_path_has_the_temporary_schema_is_asked_about
 }
 
 #[test]
+fn t30_by_policy_the_server_is_asked_after_every_transaction() {
+    let mut talk = talk(SessionState::Verify);
+    talk.act(Session::link);
+    talk.client(&query("select fills_a_temporary_table()"));
+    talk.server(&replies("TDCZ"));
+    assert!(!talk.at_rest());
+    assert!(talk.survey().contains("pg_my_temp_schema"));
+    talk.answer(&[["temp", "", ""]]);
+    assert_eq!(talk.session.pinned_for(), PinReasons::TEMPORARY);
+}
+
+#[test]
+fn who_a_function_has_made_of_the_session_shows_in_its_report() {
+    let mut talk = talk(SessionState::Track);
+    talk.client(&query("select becomes_bob()"));
+    talk.server(&[replies("TDC"), status("is_superuser", "off"), replies("Z")].concat());
+    assert!(!talk.at_rest(), "it is asked who it is");
+    talk.survey();
+    talk.answer(&[["set", "role", "bob"]]);
+    assert!(talk.at_rest());
+    assert!(talk.relink().contains("bob"));
+    assert_eq!(talk.server(&[replies("12DC"), status("is_superuser", "off"), replies("Z")].concat()), "");
+    assert!(talk.at_rest(), "what our own batch brings about asks nothing");
+}
+
+#[test]
+fn our_own_statements_do_not_wait_for_a_moment_without_writers() {
+    let mut talk = talk(SessionState::Track);
+    talk.client(&query("set session characteristics as transaction deferrable"));
+    talk.server(&replies("CZ"));
+    assert!(talk.survey().contains("SET TRANSACTION ISOLATION LEVEL READ COMMITTED, NOT DEFERRABLE"));
+    assert_eq!(talk.server(&replies("12C12CZ")), "");
+}
+
+#[test]
+fn a_cursor_that_is_closed_as_a_portal_is_asked_about() {
+    let mut talk = talk(SessionState::Track);
+    talk.client(&query("declare c cursor with hold for select 1"));
+    talk.server(&replies("CZ"));
+    talk.survey();
+    talk.answer(&[["cursor", "", ""]]);
+    talk.client(&all(&[message(b'C', b"Pc\0"), sync()]));
+    talk.server(&replies("3Z"));
+    assert!(talk.survey().contains("pg_cursors"));
+    talk.answer(&[]);
+    assert!(talk.at_rest());
+}
+
+#[test]
 fn by_policy_a_library_stays_where_all_else_is_cleaned() {
     let mut talk = talk(SessionState::Clean);
     talk.client(&query("load 'auto_explain'"));

@@ -308,6 +308,20 @@ fn bodies_of_functions_and_rules_are_not_statements_of_the_session() {
 }
 
 #[test]
+fn settings_are_set_in_other_ways_than_by_set() {
+    let changed = F::SET_CONFIG | F::UNJUDGED_SETTINGS;
+    for text in [
+        "update pg_settings set setting = '7MB' where name = 'work_mem'",
+        "with x as (update pg_catalog.pg_settings set setting = 1 returning 1) select 1",
+    ] {
+        assert!(features(text).contains(changed), "{text}");
+    }
+    assert_eq!(features("select setting from pg_settings"), F::NOTHING);
+    assert!(features("select set_config('work_mem', null, false)").contains(F::RESET | F::SET_CONFIG));
+    assert!(features("set dynamic_library_path = '/tmp'").contains(F::LOAD), "nobody else may see it again");
+}
+
+#[test]
 fn an_end_within_parentheses_is_not_judged() {
     for text in ["( ;", "( ; select 1", ";(;set x = 1"] {
         assert!(features(text).contains(F::UNJUDGED), "{text}");
