@@ -108,7 +108,7 @@ impl Case {
     fn keeps_server(self) -> bool {
         let pins = match (self.mode, self.state) {
             ("session", _) | (_, "pin") => true,
-            (_, "track") => self.everything,
+            (_, "track" | "verify") => self.everything,
             _ => false,
         };
         self.way.stays() && pins
@@ -249,7 +249,7 @@ fn the_next_client_finds_a_fresh_session() {
     let fresh = probe(&cluster().target());
     let mut text = HEAD.to_owned();
     for mode in ["session", "transaction", "statement"] {
-        for state in ["track", "pin", "clean", "pgbouncer"] {
+        for state in ["track", "verify", "pin", "clean", "pgbouncer"] {
             let table = table(mode, state, &fresh);
             println!("{table}");
             text.push_str(&table);
