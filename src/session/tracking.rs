@@ -6,7 +6,7 @@
 use std::rc::Rc;
 
 use super::TrackedNames;
-use super::conversation::{ServerFacts, Session, Turn};
+use super::conversation::{Gate, ServerFacts, Session, Turn};
 use super::owed::Why;
 use super::own::{Own, OwnBatch};
 use super::settings::{NOT_OF_SESSION, ROLE, SEARCH_PATH, SESSION_AUTHORIZATION, Settings};
@@ -128,6 +128,9 @@ impl Session {
             Some(_) | None => findings.prepared,
         };
         self.hold(reasons, prepared, cause);
+        if self.rules.follows() && matches!(self.gate, Gate::Open) {
+            self.put_in_force(turn); // startup values that something has reset unseen
+        }
     }
 
     /// What was found in force is what is in force there, and by the policy also what the client wants, or a reason to

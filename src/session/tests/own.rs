@@ -185,6 +185,18 @@ fn who_a_function_has_made_of_the_session_shows_in_its_report() {
 }
 
 #[test]
+fn t8_a_startup_value_that_a_block_of_code_has_reset_is_put_in_force_again_at_once() {
+    let mut talk = with_startup(&[("work_mem", "9MB")], &[]);
+    talk.client(&query("do 'begin reset work_mem; end'"));
+    talk.server(&replies("CZ"));
+    talk.survey();
+    let (sent, _, _) = talk.run(false, &replies("12CZ"));
+    assert!(String::from_utf8_lossy(&sent).contains("9MB"));
+    assert_eq!(talk.server(&replies("12DCZ")), "");
+    assert!(talk.at_rest());
+}
+
+#[test]
 fn our_own_statements_do_not_wait_for_a_moment_without_writers() {
     let mut talk = talk(SessionState::Track);
     talk.client(&query("set session characteristics as transaction deferrable"));
