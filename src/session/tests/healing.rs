@@ -148,7 +148,7 @@ fn c6_parameters_that_waited_in_vain_reach_the_client() {
         (replies("tnZ"), "t n Z(I)"),
         ([replies("t"), error(*b"57014"), replies("Z")].concat(), "t E(57014) Z(I)"),
         ([replies("t"), error(*b"0A000"), replies("Z")].concat(), "t E(0A000) Z(I)"),
-        ([message(b't', &[0; 17_000]), stale(), replies("Z")].concat(), "t E(0A000) Z(I)"),
+        ([message(b't', &[0].repeat(17_000)), stale(), replies("Z")].concat(), "t E(0A000) Z(I)"),
     ];
     for (answer, heard) in others {
         let mut talk = prepared();
