@@ -74,18 +74,23 @@ impl Session {
         self.begin_request(turn);
         self.tally.client_parses += 1;
         self.names.send(view.name, Some(Rc::clone(&statement)), self.segment);
-        // Behind what may have begun a transaction that has failed by then, it would be an error.
-        let may_have_failed = self.tx == TxStatus::Failed || self.inflight.awaits_ready();
-        if by_sql || known && may_have_failed {
+        if by_sql || known && self.tx == TxStatus::Failed {
             return self.parse_again(turn, if by_sql { view.name } else { AGAIN }, view.rest);
         }
-        if known {
+        if known && !self.makes_anew(turn, statement.id()) {
             self.send(Kind::Parse, Why::LocalParse);
             return Act::Drop;
         }
         self.send_parse(turn, &statement);
         self.send(Kind::Parse, Why::NamedParse);
         Act::Rewritten { front: header.wire_len }
+    }
+
+    /// Whether a text that the server has is parsed anew all the same, so that its plan is not one that DDL has made stale.
+    /// Not first thing in a batch and in a block, that error would fail a transaction, and could not be healed; and what
+    /// is under way may have begun a block that has failed by then, so that this Parse has to fail, too.
+    fn makes_anew(&self, turn: &mut Turn<'_>, id: u64) -> bool {
+        !self.is_first() && turn.facts.as_deref_mut().is_some_and(|facts| facts.statements.renew(id))
     }
 
     /// `Some` if a statement of this name, with so many bytes of text, cannot be made now.

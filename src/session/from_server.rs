@@ -48,7 +48,7 @@ impl Session {
                 Ok(None) => break Halt::More,
                 Err(_) => break Halt::End(SessionError::ServerProtocol("invalid message length")),
             };
-            let held = self.held_bytes(header);
+            let held = self.held_bytes(header, rest);
             if rest.len() < held {
                 break Halt::More;
             }
@@ -123,7 +123,7 @@ impl Session {
     }
 
     /// Bytes that must be there before a message is judged; beyond them it streams.
-    fn held_bytes(&self, header: FrameHeader) -> usize {
+    fn held_bytes(&self, header: FrameHeader, rest: &[u8]) -> usize {
         let limit = match header.tag {
             b'E' => MAX_HELD_ERROR,
             b'S' => MAX_HELD_STATUS,
@@ -131,6 +131,7 @@ impl Session {
             b'C' => MAX_HELD_TAG,
             b'A' => self.held_notification(),
             b'D' if self.is_asking() => MAX_HELD_ROW,
+            b't' => return self.held_description(header, rest, MAX_HELD_ERROR),
             _ => HEADER_LEN,
         };
         header.wire_len.min(limit)
@@ -144,6 +145,10 @@ impl Session {
             b'S' => self.parameter_status(turn, body),
             b'E' => self.error_reply(turn, body),
             b'Z' => self.ready(turn, body),
+            b't' if self.is_described_in_vain(header, body) => {
+                self.inflight.on_reply(b't')?;
+                Ok(false)
+            }
             tag => self.plain_reply(turn, tag, body),
         }
     }

@@ -3,16 +3,20 @@
 //! PostgreSQL refuses to run such a plan with 0A000 "cached plan must not change result type", in place of the answer to
 //! Bind or Describe, so before anything was executed. Outside a transaction block the client's batch can be said again behind a new
 //! Parse, unseen (C6). That is done if all of the batch was kept, nothing of its answers has reached the client, nothing
-//! was sent behind it, and the client was not promised the old columns: then it gets the error, once.
+//! was sent behind it, and the client was not promised the old columns: then it gets the error, once. Where it cannot be
+//! done, a Parse is not answered from what the server has: a client that prepares there gets a plan of that moment.
 
 use super::conversation::{Gate, Halt, Session, Turn};
 use super::error::SessionError;
 use super::outbox::Outbox;
 use super::owed::{Kind, Owed, Why};
-use crate::proto::{FrameHeader, SqlState, TxStatus, put_sync};
+use crate::proto::{FrameHeader, HEADER_LEN, PgError, SqlState, TxStatus, put_sync};
 
 /// Bytes of a batch that are kept: most have some hundred, and a larger one is as well told of the error.
 const MAX_KEPT: usize = 16 * 1024;
+
+/// Bytes of a ParameterDescription that waits for what follows it: some four thousand parameters.
+const MAX_WAITING: usize = 16 * 1024;
 
 /// The function of PostgreSQL that finds a plan stale: what its error has in field R, whatever the language.
 const ROUTINE: &[u8] = b"RRevalidateCachedQuery";
@@ -85,31 +89,71 @@ impl Session {
     /// A statement is about to be bound or described on a server that may have had it for a while. `promised`: see
     /// [`ClientStatements::find_promised`](super::names::ClientStatements::find_promised).
     pub(super) fn may_heal(&mut self, promised: Option<u32>) {
-        let first = self.inflight.is_empty() && !self.inflight.is_batch_open() && self.tx == TxStatus::Idle;
-        if first && promised.is_none() {
+        if promised.is_none() && self.is_first() {
             self.replay.begin();
         }
+    }
+
+    /// Whether what the client says now comes first in a batch, outside a transaction block, and nothing is under way.
+    pub(super) fn is_first(&self) -> bool {
+        self.inflight.is_empty() && !self.inflight.is_batch_open() && self.tx == TxStatus::Idle
     }
 
     /// Whether this error is for nobody, because the batch is said again: at once behind its Sync, or, if the client waits
     /// for answers before it sends one, behind a Sync of ours.
     pub(super) fn heals(&mut self, turn: &mut Turn<'_>, head: &Owed, code: SqlState, body: &[u8]) -> bool {
-        let is_stale = matches!(head.kind, Kind::Bind | Kind::DescribeStatement)
-            && matches!(head.why, Why::Named(_))
-            && code == SqlState::FEATURE_NOT_SUPPORTED
-            && body.split(|&b| b == 0).any(|field| field == ROUTINE);
-        match self.replay.stage {
-            Stage::Kept if is_stale && self.inflight.owes_only_a_sync() => {
-                self.inflight.retell_last(Why::Heal);
-            }
-            Stage::Keeping if is_stale && self.inflight.is_empty() && self.from_client.left == 0 => {
-                turn.to_server.own(put_sync);
-                self.inflight.owe(Kind::Sync, Why::Heal);
-            }
-            Stage::Off | Stage::Keeping | Stage::Kept | Stage::Failed | Stage::SaidAgain => return false,
+        let is_named =
+            matches!(head.kind, Kind::Bind | Kind::DescribeStatement) && matches!(head.why, Why::Named(_));
+        if !is_named || !is_stale_plan(code, body) || !self.can_say_again() {
+            return false;
+        }
+        if self.replay.stage == Stage::Kept {
+            self.inflight.retell_last(Why::Heal);
+        } else {
+            turn.to_server.own(put_sync);
+            self.inflight.owe(Kind::Sync, Why::Heal);
         }
         self.replay.stage = Stage::Failed;
         true
+    }
+
+    /// Whether all of the batch is kept and nothing was sent behind it, so that it can be said again if what is answered
+    /// now fails.
+    fn can_say_again(&self) -> bool {
+        let mut left = self.inflight.behind_an_error();
+        match self.replay.stage {
+            Stage::Kept => {
+                matches!(left.next(), Some(Owed { kind: Kind::Sync, why: Why::Client }))
+                    && left.next().is_none()
+            }
+            Stage::Keeping => left.next().is_none() && self.from_client.left == 0,
+            Stage::Off | Stage::Failed | Stage::SaidAgain => false,
+        }
+    }
+
+    /// Bytes that must be there before a ParameterDescription is judged. PostgreSQL sends it before it looks whether the
+    /// plan is stale; a client that had it could not be spared the error. So while the batch may be said again, it waits
+    /// for what follows.
+    pub(super) fn held_description(&self, header: FrameHeader, rest: &[u8], max_error: usize) -> usize {
+        let waits = matches!(self.replay.stage, Stage::Keeping | Stage::Kept)
+            && header.wire_len <= MAX_WAITING
+            && self.inflight.head().is_some_and(|head| matches!(head.why, Why::Named(_)));
+        if !waits {
+            return HEADER_LEN;
+        }
+        let next = rest.get(header.wire_len..).unwrap_or_default();
+        match FrameHeader::backend(next) {
+            Ok(Some(error)) if error.tag == b'E' => header.wire_len + error.wire_len.min(max_error),
+            Ok(_) | Err(_) => header.wire_len + HEADER_LEN,
+        }
+    }
+
+    /// Whether a ParameterDescription is for nobody, because an error follows that is for nobody, either. `body` goes on
+    /// with what follows, as far as it was waited for.
+    pub(super) fn is_described_in_vain(&self, header: FrameHeader, body: &[u8]) -> bool {
+        let next = body.get(header.wire_len - HEADER_LEN..).unwrap_or_default();
+        let error = next.get(HEADER_LEN..).filter(|_| next.first() == Some(&b'E'));
+        error.is_some_and(|error| is_stale_plan(PgError::parse(error).code, error)) && self.can_say_again()
     }
 
     /// Says the batch again if it has failed for a stale plan; its Sync has just been answered.
@@ -148,4 +192,9 @@ impl Session {
         }
         Ok(true)
     }
+}
+
+/// Whether an error says that a plan is stale.
+fn is_stale_plan(code: SqlState, error: &[u8]) -> bool {
+    code == SqlState::FEATURE_NOT_SUPPORTED && error.split(|&b| b == 0).any(|field| field == ROUTINE)
 }

@@ -87,12 +87,9 @@ impl InFlight {
         }
     }
 
-    /// Whether a Sync of the client's is all that is owed.
-    pub(super) fn owes_only_a_sync(&self) -> bool {
-        matches!(
-            (self.queue.len(), self.queue.front()),
-            (1, Some(Owed { kind: Kind::Sync, why: Why::Client }))
-        )
+    /// What is owed if the server skips to the next Sync.
+    pub(super) fn behind_an_error(&self) -> impl Iterator<Item = &Owed> {
+        self.queue.iter().skip_while(|owed| !matches!(owed.kind, Kind::Sync | Kind::MaybeSync))
     }
 
     /// Notes that a Flush was sent: nothing is owed, but the server is not at rest before the next Sync.

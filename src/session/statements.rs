@@ -179,6 +179,17 @@ impl ServerStatements {
         }
     }
 
+    /// Has a statement made anew here when it is parsed next, unless that is on its way; whether it is. Other servers and
+    /// what clients were told of its columns are left as they are.
+    pub fn renew(&mut self, id: u64) -> bool {
+        if self.parsing.iter().any(|(sent, _)| sent.id() == id) {
+            return false;
+        }
+        let Some(slot) = self.ready.get_mut(&id) else { return false };
+        slot.stale = true;
+        true
+    }
+
     /// Whether a statement has to be closed first; whoever asks does it, in this segment.
     pub fn take_stale(&mut self, id: u64, segment: u64) -> bool {
         let Some(slot) = self.ready.get_mut(&id) else { return false };

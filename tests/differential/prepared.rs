@@ -170,6 +170,48 @@ scripts! {
         s.query("A", "rollback");
         s.ask("A", &execute("p"));
     };
+    t28_a_new_client_prepares_what_has_gone_stale => |s: &mut Stage<'_>| {
+        fresh("drop table if exists t28e; create table t28e as select 1 as a");
+        let text = "select * from t28e";
+        let prepare = |name: &str| [msg::parse(name, text), msg::describe(b'S', name)].concat();
+        s.ask("B", &parse("h", text));
+        s.ask("B", &execute("h"));
+        s.query("C", "alter table t28e add column b int default 2");
+        s.ask("A", &[prepare("n"), msg::sync()].concat());
+        s.ask("A", &execute("n"));
+        s.query("C", "alter table t28e add column c int default 3");
+        s.say("D", &[prepare("n"), msg::flush()].concat());
+        s.until("D", b'T');
+        s.ask("D", &execute("n"));
+    };
+    t28_a_new_client_prepares_in_a_block_what_has_gone_stale => |s: &mut Stage<'_>| {
+        fresh("drop table if exists t28f; create table t28f as select 1 as a");
+        let text = "select * from t28f";
+        let run = |name: &str| {
+            let describe = msg::describe(b'S', name);
+            [msg::parse(name, text), describe, msg::bind("", name, &[]), msg::execute("", 0)].concat()
+        };
+        s.ask("B", &parse("h", text));
+        s.ask("B", &execute("h"));
+        s.query("C", "alter table t28f add column b int default 2");
+        s.query("A", "begin");
+        s.ask("A", &[run("n"), msg::sync()].concat());
+        s.query("A", "alter table t28f add column c int default 3");
+        s.ask("A", &[run("m"), msg::sync()].concat());
+        s.query("A", "commit");
+        s.query("C", "alter table t28f add column d int default 4");
+        s.say("D", &[msg::query("begin"), run("n"), msg::sync()].concat());
+        s.ready("D", 2);
+        s.query("D", "commit");
+        s.query("C", "alter table t28f add column e int default 5");
+        s.ask("E", &[msg::run("begin", &[]), run("n"), msg::sync()].concat());
+        s.query("E", "commit");
+        s.query("A", "begin");
+        s.query("A", "drop table t28f");
+        s.ask("A", &[run("k"), msg::sync()].concat());
+        s.query("A", "rollback");
+        s.lives("A");
+    };
     t28_nothing_is_said_again_behind_what_was_executed => |s: &mut Stage<'_>| {
         fresh("drop table if exists t28d; create table t28d as select 1 as a; \
                drop table if exists t28log; create table t28log (n int)");

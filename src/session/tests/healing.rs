@@ -115,3 +115,102 @@ fn c6_whoever_knows_the_old_columns_hears_once_that_they_have_changed() {
     assert_eq!(heard, "E(0A000) Z(I)");
     assert_eq!(talk.client(&all(&[bind("p"), execute(), sync()])).0, "B(pooler_1) E S");
 }
+
+#[test]
+fn c6_a_statement_just_prepared_is_described_when_its_parameters_came_before_the_error() {
+    let parameters = message(b't', b"\0\x01\0\0\0\x17");
+    let stale = [parameters.clone(), stale(), replies("Z")].concat();
+    let anew = [replies("31"), parameters, replies("TZ")].concat();
+    let cuts = (1..stale.len()).map(|cut| vec![&stale[..cut], &stale[cut..]]);
+    for pieces in cuts.chain([vec![&stale[..]], stale.chunks(1).collect()]) {
+        let mut talk = prepared();
+        let prepare = all(&[parse("q", "select * from t"), message(b'D', b"Sq\0"), sync()]);
+        assert_eq!(talk.client(&prepare), ("D(pooler_1) S".to_owned(), "1".to_owned()));
+        let (mut input, mut sent) = (Vec::new(), Vec::new());
+        for piece in pieces {
+            input.extend(piece);
+            let (server, heard, taken) = talk.run(false, &input);
+            assert_eq!((words(&heard).as_str(), taken.halt), ("", Halt::More));
+            input.drain(..taken.consumed);
+            sent.extend(server);
+        }
+        assert_eq!(words(&sent), "C(pooler_1) P(pooler_1) D(pooler_1) S");
+        assert_eq!(talk.server(&anew), "t T Z(I)");
+        assert!(talk.at_rest());
+    }
+}
+
+#[test]
+fn c6_parameters_that_waited_in_vain_reach_the_client() {
+    let prepare = all(&[parse("q", "select * from t"), message(b'D', b"Sq\0"), sync()]);
+    let others = [
+        (replies("tTZ"), "t T Z(I)"),
+        (replies("tnZ"), "t n Z(I)"),
+        ([replies("t"), error(*b"57014"), replies("Z")].concat(), "t E(57014) Z(I)"),
+        ([replies("t"), error(*b"0A000"), replies("Z")].concat(), "t E(0A000) Z(I)"),
+        ([message(b't', &[0].repeat(17_000)), stale(), replies("Z")].concat(), "t E(0A000) Z(I)"),
+    ];
+    for (answer, heard) in others {
+        let mut talk = prepared();
+        talk.client(&prepare);
+        assert_eq!(talk.server(&answer), heard);
+        assert!(talk.at_rest());
+    }
+    let mut talk = prepared();
+    talk.client(&[prepare, query("select 1")].concat());
+    let heard = talk.server(&[replies("t"), stale(), replies("ZCZ")].concat());
+    assert_eq!(heard, "t E(0A000) Z(I) C Z(I)", "something was sent behind it");
+}
+
+#[test]
+fn c6_a_parse_where_nothing_can_be_healed_makes_the_statement_anew() {
+    let anew = "C(pooler_1) P(pooler_1) B(pooler_1) E S";
+    let run = all(&[parse("q", "select * from t"), bind("q"), execute(), sync()]);
+
+    let mut talk = prepared();
+    talk.client(&query("begin"));
+    talk.server(&replies("Cz"));
+    assert_eq!(talk.client(&run), (anew.to_owned(), String::new()), "in a block");
+    assert_eq!(talk.server(&replies("312DCz")), "1 2 D C Z(T)");
+    assert_eq!(talk.client(&all(&[bind("p"), execute(), sync()])).0, "B(pooler_1) E S", "it is there");
+
+    let mut talk = prepared();
+    let (sent, heard) = talk.client(&[query("begin"), run.clone()].concat());
+    assert_eq!((sent, heard.as_str()), (format!("Q {anew}"), ""), "a block may have begun");
+    assert_eq!(talk.server(&replies("Cz312DCz")), "C Z(T) 1 2 D C Z(T)");
+
+    let mut talk = prepared();
+    let (sent, heard) = talk.client(&[parse("", "begin"), bind(""), execute(), run.clone()].concat());
+    assert_eq!((sent, heard.as_str()), (format!("P() B() E {anew}"), ""), "also within a batch");
+    assert_eq!(talk.server(&replies("12C312DCz")), "1 2 C 1 2 D C Z(T)");
+
+    let mut talk = prepared();
+    let sent =
+        talk.client(&[run[..run.len() - 5].to_vec(), parse("r", "select * from t"), sync()].concat()).0;
+    assert_eq!(sent, "B(pooler_1) E C(pooler_1) P(pooler_1) S");
+    talk.server(&replies("2DC31Z"));
+    assert!(talk.at_rest());
+}
+
+#[test]
+fn c6_a_statement_made_anew_in_a_block_is_made_once_and_its_error_is_the_clients() {
+    let mut talk = prepared();
+    talk.client(&query("begin"));
+    talk.server(&replies("Cz"));
+    let twice = all(&[parse("q", "select * from t"), parse("r", "select * from t"), sync()]);
+    assert_eq!(talk.client(&twice).0, "C(pooler_1) P(pooler_1) S");
+    assert_eq!(talk.server(&replies("31z")), "1 1 Z(T)");
+    assert_eq!(talk.client(&all(&[parse("s", "select * from t"), sync()])).0, "C(pooler_1) P(pooler_1) S");
+    assert_eq!(talk.server(&[replies("3"), error(*b"42P01"), replies("x")].concat()), "E(42P01) Z(E)");
+    assert_eq!((talk.session.statements(), talk.facts.statements.len()), (3, 0), "p, q and r");
+    talk.client(&query("rollback"));
+    talk.server(&replies("CZ"));
+    assert_eq!(talk.client(&all(&[bind("p"), sync()])).0, "P(pooler_1) B(pooler_1) S");
+
+    let mut talk = prepared();
+    talk.client(&query("begin"));
+    talk.server(&replies("Cz"));
+    talk.client(&all(&[bind("nope"), parse("q", "select * from t"), sync()]));
+    talk.server(&[error(*b"26000"), replies("x")].concat());
+    assert_eq!((talk.session.statements(), talk.facts.statements.len()), (1, 1), "all of it was skipped");
+}

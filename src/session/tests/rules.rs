@@ -40,12 +40,13 @@ fn r17_local_replies_keep_their_place_among_the_servers() {
     let mut talk = Talk::transaction();
     talk.client(&all(&[parse("a", "select 1"), sync()]));
     talk.server(&replies("1Z"));
-    let batch =
-        all(&[parse("", "select 9"), bind(""), execute(), parse("b", "select 1"), close("a"), sync()]);
+    let named = [parse("b", "select 1"), parse("c", "select 1"), close("a")].concat();
+    let batch = all(&[parse("", "select 9"), bind(""), execute(), named, sync()]);
     let (server, client) = talk.client(&batch);
-    assert_eq!((server.as_str(), client.as_str()), ("P() B() E S", ""), "nothing is answered out of turn");
-    assert_eq!(talk.server(&replies("12DCZ")), "1 2 D C 1 3 Z(I)");
-    assert_eq!(talk.session.statements(), 1);
+    let sent = "P() B() E C(pooler_1) P(pooler_1) S";
+    assert_eq!((server.as_str(), client.as_str()), (sent, ""), "nothing is answered out of turn");
+    assert_eq!(talk.server(&replies("12DC31Z")), "1 2 D C 1 1 3 Z(I)");
+    assert_eq!(talk.session.statements(), 2);
 }
 
 #[test]
