@@ -202,6 +202,98 @@ fn f19_t40_r34_a_client_that_leaves_in_copy_in_stores_nothing() {
     cluster.at_rest();
 }
 
+/// A pool of one whose servers would be held far beyond the patience of any test.
+fn patient() -> (Cluster, Pooler) {
+    let cluster = Cluster::start_new(&ClusterOptions::default());
+    cluster.sql_in(APP, &format!("create table t (token text); alter table t owner to {APP}"));
+    let pooler = PoolerConfig::for_cluster(&cluster, 1).set("server_recovery_timeout", "300").start();
+    (cluster, pooler)
+}
+
+const LOCKS: &str = "select count(*) from pg_locks where relation = 't'::regclass";
+
+/// Seen: what ran in the block was waited for, with its locks and the pool's only place.
+#[test]
+fn f17_f18_what_runs_in_a_block_is_ended_after_a_goodbye() {
+    let (cluster, pooler) = patient();
+    let sleep = "select pg_sleep(300)";
+    let works = [
+        msg::query(sleep),
+        [msg::run(sleep, &[]), msg::sync()].concat(),
+        [msg::run(sleep, &[]), msg::flush()].concat(),
+    ];
+    for work in works {
+        let mut raw = Raw::login(&pooler.target());
+        raw.query("begin");
+        raw.query("lock table t");
+        let pid = raw.value("select pg_backend_pid()");
+        raw.send(&work);
+        eventually("it sleeps", || cluster.backends().iter().any(|(_, state)| state == "active"));
+        raw.terminate();
+        let mut next = Raw::login(&pooler.target());
+        assert_eq!(next.value("select pg_backend_pid()"), pid, "the server is reused");
+        assert_eq!(cluster.sql_in(APP, LOCKS), [["0"]]);
+    }
+    cluster.at_rest();
+}
+
+/// As with PostgreSQL itself: what was asked for before the goodbye is done.
+#[test]
+fn f17_f18_a_commit_and_a_statement_outside_of_a_block_are_finished_after_a_goodbye() {
+    let (cluster, pooler) = patient();
+    // A COMMIT that takes a while, so that a cancel would be in time.
+    cluster.sql_in(
+        APP,
+        "create function nap() returns trigger language plpgsql as
+             'begin perform pg_sleep(0.05); return null; end';
+         create constraint trigger nap after insert on t deferrable initially deferred
+             for each row when (new.token = 'slow') execute function nap()",
+    );
+    let insert = "insert into t values ('slow')";
+    let lone = msg::query("insert into t select 'alone' from pg_sleep(0.5)");
+    let whole = msg::query(&format!("begin; {insert}; commit"));
+    let commit = [msg::run("commit", &[]), msg::sync()].concat();
+    let (none, begun): (&[&str], &[&str]) = (&[], &["begin", insert]);
+    let cases = [(none, lone), (none, whole), (begun, msg::query("commit")), (begun, commit)];
+    for (number, (before, last)) in cases.iter().enumerate() {
+        let mut raw = Raw::login(&pooler.target());
+        for sql in *before {
+            raw.query(sql);
+        }
+        raw.send(&[&last[..], &msg::terminate()].concat());
+        drop(raw);
+        eventually("it is done", || rows(&cluster) == (number + 1).to_string());
+    }
+    assert_eq!(pooler.show("SERVERS").len(), 1, "one server did it all");
+    cluster.at_rest();
+}
+
+/// R30: a Sync sent behind the Execute leaves the position in doubt, so the server is closed, and at once.
+#[test]
+fn r30_f19_a_client_that_leaves_in_copy_in_with_an_early_sync_holds_nothing_up() {
+    let (cluster, pooler) = patient();
+    let refused = [msg::copy_data("too\tmany\n"), msg::copy_done(), msg::sync()].concat();
+    // The last leaves before the server has said that it is ready for data.
+    for (number, data) in [msg::copy_data("row\n"), refused, Vec::new()].iter().enumerate() {
+        for how in 0..6 {
+            let mut raw = Raw::login(&pooler.target());
+            if how < 3 {
+                raw.query("begin");
+            }
+            raw.send(&[msg::run("copy t from stdin", &[]), msg::sync()].concat());
+            if !data.is_empty() {
+                raw.until(b'G');
+            }
+            raw.send(data);
+            leave(raw, how);
+            let mut next = Raw::login(&pooler.target());
+            assert_eq!(next.value("select count(*) from t"), "0", "data {number}, way {how}");
+            assert_eq!(cluster.sql_in(APP, LOCKS), [["0"]], "data {number}, way {how}");
+        }
+    }
+    cluster.at_rest();
+}
+
 #[test]
 fn f20_r69_a_message_cut_short_anywhere_never_runs() {
     let (cluster, pooler) = pair(1);

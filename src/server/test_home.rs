@@ -28,7 +28,7 @@ pub(crate) struct Bench {
     listener: Listener,
     plan: ServerPlan,
     /// Cancel requests that were dealt with.
-    cancelled: Cell<u32>,
+    pub(crate) cancelled: Cell<u32>,
 }
 
 /// What a fake server has been through.
@@ -185,7 +185,7 @@ async fn serve(mut stream: Stream, bench: Rc<Bench>, backend: Rc<Backend>) {
         }
         status = match sql.as_str() {
             "BEGIN" => b'T',
-            "ROLLBACK" => b'I',
+            "COMMIT" | "ROLLBACK" => b'I',
             _ => status,
         };
         let done = [&b"C\0\0\0\x09DONE\0Z\0\0\0\x05"[..], &[status]].concat();

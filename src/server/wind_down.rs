@@ -14,7 +14,7 @@ use super::home::Home;
 use crate::config::PoolMode;
 use crate::net::{clock, rt};
 use crate::pool::{Lease, RetireReason, Retired, SlotGuard, SlotState};
-use crate::proto::PgError;
+use crate::proto::{PgError, TxStatus};
 use crate::session::{Halt, Leave, Outbox, Quiescent, Session, Startup};
 
 /// Most bytes read from a server for a client that has gone; reading on would cost more than a new connection.
@@ -22,6 +22,11 @@ const DRAIN_BYTES: usize = 1 << 20;
 
 /// Steps of [`Session::leave`] at most: end COPY, end the batch, roll back, close what nobody names, and look again.
 const DRAIN_STEPS: usize = 6;
+
+/// How long what runs in a transaction block may go on after the client's goodbye. A COMMIT just asked for is to be
+/// finished, and its wait for the disk fits in here many times; anything else of the block is rolled back whatever
+/// comes of it, and meanwhile keeps its locks and its place in the pool.
+const LAST_WORDS: Duration = Duration::from_millis(250);
 
 /// How long a closed server may keep its slot while its backend ends (R8).
 const CLOSE_TIME: Duration = Duration::from_secs(5);
@@ -39,7 +44,8 @@ pub struct Left {
     pub unsent: usize,
     /// Bytes of the server not yet understood.
     pub unread: Vec<u8>,
-    /// The client said goodbye, so what it asked for last is to be finished.
+    /// The client said goodbye: what it asked for last is to be finished, in a transaction block if it does not take
+    /// long.
     pub orderly: bool,
     /// Why the client went, if the server has to be closed.
     pub reason: RetireReason,
@@ -76,12 +82,34 @@ async fn come_to_rest(home: &Rc<Home>, left: &mut Left) -> Option<Quiescent> {
                 if cancel && !left.orderly {
                     cancel_server(home, &left.lease.entry).await;
                 }
+                send_own(&mut left.lease, &own).await?;
+                if cancel && left.orderly && left.session.tx() != TxStatus::Idle {
+                    hear_last_words(home, left, &mut budget).await?;
+                }
             }
         }
-        send_own(&mut left.lease, &own).await?;
         drain(home, &mut left.lease, &mut left.session, &mut left.unread, &mut budget).await?;
     }
     None
+}
+
+/// Gives what runs in a transaction block a moment to end by itself, and cancels it then.
+///
+/// The drain may be dropped at any time and begun again: what was read and what it means is in `left` before the
+/// next read, and the budget counts on.
+async fn hear_last_words(home: &Rc<Home>, left: &mut Left, budget: &mut usize) -> Option<()> {
+    let end = clock::now() + LAST_WORDS;
+    let words = drain(home, &mut left.lease, &mut left.session, &mut left.unread, budget);
+    match rt::timeout_at(end, words).await {
+        Ok(outcome) => outcome,
+        Err(_) => {
+            // What was asked for behind the end of the block is finished like anything outside of one.
+            if left.session.works_in_block() {
+                cancel_server(home, &left.lease.entry).await;
+            }
+            Some(())
+        }
+    }
 }
 
 async fn send_own(lease: &mut Lease<ServerConn>, own: &Outbox) -> Option<()> {
@@ -90,7 +118,7 @@ async fn send_own(lease: &mut Lease<ServerConn>, own: &Outbox) -> Option<()> {
     lease.stream.flush().await.ok()
 }
 
-/// Reads until nothing is owed, within the byte budget.
+/// Reads until nothing is owed or the server waits for data of a COPY, within the byte budget.
 async fn drain(
     home: &Home,
     lease: &mut Lease<ServerConn>,
@@ -99,7 +127,7 @@ async fn drain(
     budget: &mut usize,
 ) -> Option<()> {
     let mut buffer = vec![0; DRAIN_BUFFER];
-    while !session.is_drained() {
+    while !session.is_drained() && !session.owes_copy_data() {
         let n = lease.stream.read(&mut buffer).await.ok()?;
         *budget = budget.checked_sub(n)?;
         if n == 0 {
@@ -108,7 +136,7 @@ async fn drain(
         unread.extend_from_slice(buffer.get(..n)?);
         let taken = home.hear(session, &mut lease.facts, unread);
         unread.drain(..taken.consumed);
-        if taken.halt != Halt::More {
+        if taken.halt != Halt::More || !session.is_certain() {
             return None;
         }
     }

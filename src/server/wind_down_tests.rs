@@ -1,5 +1,7 @@
 //! Servers without a client, with the task that looks after them dropped after every number of polls (F72, R13).
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::rc::Rc;
 
 use super::test_home::{Backend, Bench, RULES};
@@ -18,6 +20,11 @@ async fn locally(test: impl Future<Output = ()>) {
 /// The conversation of a client that has just sent these queries.
 async fn asked(bench: &Bench, lease: &mut Lease<ServerConn>, queries: &[&str]) -> Session {
     let mut session = Session::new(RULES, ParamSet::default());
+    ask(bench, lease, &mut session, queries).await;
+    session
+}
+
+async fn ask(bench: &Bench, lease: &mut Lease<ServerConn>, session: &mut Session, queries: &[&str]) {
     for sql in queries {
         let mut input = b"Q".to_vec();
         input.extend(u32::try_from(sql.len() + 5).unwrap().to_be_bytes());
@@ -35,6 +42,19 @@ async fn asked(bench: &Bench, lease: &mut Lease<ServerConn>, queries: &[&str]) -
         assert_eq!(session.on_client(&mut turn, &input).consumed, input.len());
         lease.stream.write_all(&input).await.unwrap();
     }
+}
+
+/// The same in a transaction block, where BEGIN has been answered.
+async fn asked_in_block(bench: &Bench, lease: &mut Lease<ServerConn>, queries: &[&str]) -> Session {
+    let mut session = asked(bench, lease, &["BEGIN"]).await;
+    let (mut unread, mut piece) = (Vec::new(), [0; 64]);
+    while !session.is_drained() {
+        let read = lease.stream.read(&mut piece).await.unwrap();
+        unread.extend(&piece[..read]);
+        let taken = bench.home.hear(&mut session, &mut lease.facts, &unread);
+        unread.drain(..taken.consumed);
+    }
+    ask(bench, lease, &mut session, queries).await;
     session
 }
 
@@ -76,6 +96,54 @@ async fn f72_a_winding_down_dropped_at_any_poll_closes_the_server_or_brings_it_t
         }
         assert!(finished, "{queries:?} never came to rest");
     }
+}
+
+/// What runs in a block is cancelled after the goodbye, once it had its moment; wherever the task is dropped, in
+/// that moment as well, nothing dirty is lent.
+#[tokio::test]
+async fn f72_f17_a_goodbye_in_a_block_ends_it_or_closes_the_server() {
+    for polls in 0..100 {
+        let mut finished = false;
+        locally(async {
+            let bench = Rc::new(Bench::new());
+            let (mut lease, backend) = bench.lend_fake().await;
+            let session = asked_in_block(&bench, &mut lease, &["sleep"]).await;
+            let goodbye = Left { orderly: true, ..left(lease, session) };
+            // As a task of its own it is polled when it has to be, not with each turn of its neighbours.
+            let inner = Box::pin(wind_down(Rc::clone(&bench.home), goodbye));
+            let mut work = DropAfter { inner, polls };
+            let impatient = poll_fn(move |cx| {
+                let outcome = Pin::new(&mut work).poll(cx);
+                if outcome.is_pending() && work.polls == 0 {
+                    cx.waker().wake_by_ref();
+                }
+                outcome
+            });
+            finished = crate::net::spawn_local("wind down", impatient).await.flatten().is_some();
+            let kept = assert_intact(&bench, &backend, &format!("after {polls} polls")).await;
+            assert_eq!(kept, finished, "{polls} polls");
+            assert!(!finished || *backend.queries.borrow() == ["BEGIN", "sleep", "ROLLBACK"]);
+        })
+        .await;
+        if finished {
+            return;
+        }
+    }
+    panic!("never finished");
+}
+
+#[tokio::test]
+async fn a_commit_is_finished_after_the_goodbye_without_a_cancel() {
+    locally(async {
+        let bench = Rc::new(Bench::new());
+        let (mut lease, backend) = bench.lend_fake().await;
+        let session = asked_in_block(&bench, &mut lease, &["COMMIT"]).await;
+        wind_down(Rc::clone(&bench.home), Left { orderly: true, ..left(lease, session) }).await;
+        assert!(assert_intact(&bench, &backend, "after COMMIT").await);
+        assert_eq!(*backend.queries.borrow(), ["BEGIN", "COMMIT"]);
+        assert_eq!(bench.cancelled.get(), 0);
+    })
+    .await;
 }
 
 #[tokio::test]

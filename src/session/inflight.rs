@@ -219,6 +219,11 @@ impl InFlight {
         self.copy.is_in() || self.head().is_none_or(|owed| owed.kind != Kind::MaybeSync)
     }
 
+    /// Whether Syncs were sent that COPY IN swallows if it succeeds, and perhaps if it fails (R30).
+    pub const fn has_early_syncs(&self) -> bool {
+        self.maybe_syncs > 0
+    }
+
     /// R1 as far as the conversation shows it: nothing owed, nothing sent since the last `Z`, that `Z` said idle.
     pub fn at_rest(&self, tx: TxStatus) -> bool {
         self.queue.is_empty()

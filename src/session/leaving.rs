@@ -4,7 +4,7 @@ use crate::proto::{TxStatus, put_close_statement, put_copy_fail, put_query, put_
 
 use super::conversation::{Gate, Presence, ServerFacts, Session};
 use super::outbox::Outbox;
-use super::owed::{Kind, Why};
+use super::owed::{CopyState, Kind, Why};
 use super::quiescent::Quiescent;
 use super::survey::PinReasons;
 use crate::config::PoolMode;
@@ -40,6 +40,10 @@ impl Session {
         self.begin_nothing_more();
         let half_sent = self.from_client.left > 0 && self.from_client.pass;
         if half_sent || unsent > 0 || !self.inflight.is_certain() {
+            return Leave::Close;
+        }
+        if self.owes_copy_data() && self.inflight.has_early_syncs() {
+            // After a CopyFail nobody can tell whether they were swallowed or are still to be answered (R30).
             return Leave::Close;
         }
         if self.inflight.copy().is_in() {
@@ -119,6 +123,21 @@ impl Session {
     /// Whether the replies that a [`Leave::Drain`] waits for have all come.
     pub fn is_drained(&self) -> bool {
         self.inflight.is_empty()
+    }
+
+    /// Whether the server is in COPY IN, and nobody has ended it.
+    pub fn owes_copy_data(&self) -> bool {
+        self.inflight.copy() == CopyState::In { ended: false }
+    }
+
+    /// Whether the position can be told: otherwise the replies that are owed may never come (R30).
+    pub fn is_certain(&self) -> bool {
+        self.inflight.is_certain()
+    }
+
+    /// Whether something of the client's is running in a transaction block, by the last `Z`.
+    pub fn works_in_block(&self) -> bool {
+        self.tx != TxStatus::Idle && self.inflight.head().is_some_and(|head| head.why != Why::Own)
     }
 
     /// Runs a query of our own on a server at rest: the reset between sessions (R12).

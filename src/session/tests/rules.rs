@@ -254,6 +254,10 @@ fn r11_each_position_has_its_way_back() {
     talk.server(&replies("G"));
     assert_eq!(step(&mut talk), ("Drain { cancel: false }".into(), "f".into()), "r34: never CopyDone");
     let mut talk = Talk::transaction();
+    talk.client(&all(&[parse("", "copy t from stdin"), bind(""), execute(), sync()]));
+    talk.server(&replies("12G"));
+    assert_eq!(step(&mut talk), ("Close".into(), String::new()), "r30: who knows what became of the Sync");
+    let mut talk = Talk::transaction();
     talk.client(&all(&[parse("", "select 1"), bind("")]));
     assert_eq!(step(&mut talk), ("Drain { cancel: true }".into(), "Q S".into()), "r69: not committed");
     talk.server(&replies("12CZZ"));
