@@ -100,16 +100,14 @@ async fn come_to_rest(home: &Rc<Home>, left: &mut Left) -> Option<Quiescent> {
 async fn hear_last_words(home: &Rc<Home>, left: &mut Left, budget: &mut usize) -> Option<()> {
     let end = clock::now() + LAST_WORDS;
     let words = drain(home, &mut left.lease, &mut left.session, &mut left.unread, budget);
-    match rt::timeout_at(end, words).await {
-        Ok(outcome) => outcome,
-        Err(_) => {
-            // What was asked for behind the end of the block is finished like anything outside of one.
-            if left.session.works_in_block() {
-                cancel_server(home, &left.lease.entry).await;
-            }
-            Some(())
-        }
+    if let Ok(outcome) = rt::timeout_at(end, words).await {
+        return outcome;
     }
+    // What was asked for behind the end of the block is finished like anything outside of one.
+    if left.session.works_in_block() {
+        cancel_server(home, &left.lease.entry).await;
+    }
+    Some(())
 }
 
 async fn send_own(lease: &mut Lease<ServerConn>, own: &Outbox) -> Option<()> {

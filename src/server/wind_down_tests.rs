@@ -98,6 +98,18 @@ async fn f72_a_winding_down_dropped_at_any_poll_closes_the_server_or_brings_it_t
     }
 }
 
+/// Dropped right after so many polls: for a task of its own, polled only when it has to be.
+fn impatient(work: impl Future<Output = ()>, polls: usize) -> impl Future<Output = Option<()>> {
+    let mut work = DropAfter { inner: Box::pin(work), polls };
+    poll_fn(move |cx| {
+        let outcome = Pin::new(&mut work).poll(cx);
+        if outcome.is_pending() && work.polls == 0 {
+            cx.waker().wake_by_ref();
+        }
+        outcome
+    })
+}
+
 /// What runs in a block is cancelled after the goodbye, once it had its moment; wherever the task is dropped, in
 /// that moment as well, nothing dirty is lent.
 #[tokio::test]
@@ -109,17 +121,8 @@ async fn f72_f17_a_goodbye_in_a_block_ends_it_or_closes_the_server() {
             let (mut lease, backend) = bench.lend_fake().await;
             let session = asked_in_block(&bench, &mut lease, &["sleep"]).await;
             let goodbye = Left { orderly: true, ..left(lease, session) };
-            // As a task of its own it is polled when it has to be, not with each turn of its neighbours.
-            let inner = Box::pin(wind_down(Rc::clone(&bench.home), goodbye));
-            let mut work = DropAfter { inner, polls };
-            let impatient = poll_fn(move |cx| {
-                let outcome = Pin::new(&mut work).poll(cx);
-                if outcome.is_pending() && work.polls == 0 {
-                    cx.waker().wake_by_ref();
-                }
-                outcome
-            });
-            finished = crate::net::spawn_local("wind down", impatient).await.flatten().is_some();
+            let work = impatient(wind_down(Rc::clone(&bench.home), goodbye), polls);
+            finished = crate::net::spawn_local("wind down", work).await.flatten().is_some();
             let kept = assert_intact(&bench, &backend, &format!("after {polls} polls")).await;
             assert_eq!(kept, finished, "{polls} polls");
             assert!(!finished || *backend.queries.borrow() == ["BEGIN", "sleep", "ROLLBACK"]);
