@@ -342,6 +342,7 @@ impl<C> Pool<C> {
                 slot.close_needed = with.outdated;
             }
             state.arrived(key, id, conn, with.connected_at, wakes);
+            state.pay_back(); // the right that came along may be one that is owed
         });
     }
 
