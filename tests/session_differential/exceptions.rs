@@ -64,8 +64,16 @@ pub const NOT_DRAWN: &[(&str, &str)] = &[
         "it is answered without the server; the error comes with the Bind",
     ),
     (
-        "A Bind on another server than the one that described the statement, after DDL",
-        "the new columns come without PostgreSQL's one error if that server has parsed the text only then",
+        "A Bind of a statement that was described before DDL, on a server that has parsed the text only since",
+        "the new columns come without PostgreSQL's one error",
+    ),
+    (
+        "A Parse of a known text outside a transaction block that is first bound within one, after DDL",
+        "it was answered without the server; the Bind fails with 0A000 once",
+    ),
+    (
+        "A text that itself begins a transaction block, still running when its client says goodbye",
+        "it is finished as if outside a block, or ends with `server_recovery_timeout`",
     ),
     (
         "A Parse of a known text or a Close, sent in one batch behind COPY FROM STDIN against the protocol",
