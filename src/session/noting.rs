@@ -75,13 +75,9 @@ impl Session {
 
     /// On the server it has just got the client may do what its texts do not tell.
     pub(super) fn note_link(&mut self) {
-        if self.rules.mode == PoolMode::Session {
-            return;
-        }
-        if self.rules.session_state == SessionState::Verify {
-            self.traces.get_or_insert_default().features |= Features::OPAQUE;
-        } else if self.creates_temporarily() && self.reads_texts() {
-            self.traces.get_or_insert_default().features |= Features::TEMP;
+        let unseen = self.unseen();
+        if !unseen.is_empty() {
+            self.traces.get_or_insert_default().features |= unseen;
         }
     }
 

@@ -13,7 +13,7 @@ use super::settings::{NOT_OF_SESSION, ROLE, SEARCH_PATH, SESSION_AUTHORIZATION, 
 use super::sql::{self, Features, Reading};
 use super::survey::{Asked, Findings, PinReasons, Survey};
 use super::wishes::{Wished, Wishes};
-use crate::config::SessionState;
+use crate::config::{PoolMode, SessionState};
 
 /// What a conversation has done to its session since its server was asked last.
 #[derive(Debug, Default)]
@@ -77,9 +77,9 @@ impl Session {
     /// Asks the server what has come of what was noted (own messages at rest, R51).
     pub fn ask_survey(&mut self, turn: &mut Turn<'_>) {
         self.give_pin_notice(turn);
-        let makes_temp = self.creates_temporarily();
+        let unseen = self.unseen();
         let Some(traces) = &self.traces else { return };
-        let features = if makes_temp { traces.features | Features::TEMP } else { traces.features };
+        let features = traces.features | unseen;
         let mut survey = Survey::of(features, &traces.names, traces.doubtful, self.pinned_for());
         survey.ask_also_for(&self.wishes.settings());
         if let Some(facts) = turn.facts.as_deref() {
@@ -97,8 +97,21 @@ impl Session {
         self.send_own(turn, batch);
     }
 
+    /// What the client may do that its texts do not tell.
+    pub(super) fn unseen(&self) -> Features {
+        if self.rules.mode == PoolMode::Session {
+            Features::NOTHING
+        } else if self.rules.session_state == SessionState::Verify {
+            Features::OPAQUE
+        } else if self.creates_temporarily() && self.reads_texts() {
+            Features::TEMP
+        } else {
+            Features::NOTHING
+        }
+    }
+
     /// Whether what the client creates may be temporary without saying so: its search path has that schema.
-    pub(super) fn creates_temporarily(&self) -> bool {
+    fn creates_temporarily(&self) -> bool {
         let path = self.wishes.get(SEARCH_PATH).or_else(|| self.params.value(TrackedNames::SEARCH_PATH));
         path.is_some_and(sql::names_temp)
     }

@@ -168,6 +168,11 @@ fn t30_by_policy_the_server_is_asked_after_every_transaction() {
     assert!(talk.survey().contains("pg_my_temp_schema"));
     talk.answer(&[["temp", "", ""]]);
     assert_eq!(talk.session.pinned_for(), PinReasons::TEMPORARY);
+    talk.client(&query("select takes_a_lock()"));
+    talk.server(&replies("TDCZ"));
+    talk.client(&query("drop table t"));
+    talk.server(&replies("CZ"));
+    assert!(talk.survey().contains("pg_locks"), "before it lets the server go, all is asked");
 }
 
 #[test]
