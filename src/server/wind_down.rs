@@ -186,7 +186,7 @@ async fn run_reset(
     send_own(lease, &own).await?;
     let (mut unread, mut budget) = (Vec::new(), DRAIN_BYTES);
     drain(home, lease, session, &mut unread, &mut budget).await?;
-    lease.facts.was_reset(sql);
+    lease.facts.was_reset(sql, &home.names);
     session.release_after_end(0, unread.len())
 }
 
@@ -345,6 +345,7 @@ const fn leaves_work_behind(reason: RetireReason) -> bool {
             | RetireReason::AdminDisconnect
             | RetireReason::QueryTimeout
             | RetireReason::UnknownPacket
+            | RetireReason::ResetQueryFailed
     )
 }
 

@@ -47,6 +47,9 @@ impl Session {
         text: &[u8],
         prepared: &PreparedUse,
     ) -> Option<Act> {
+        if self.awaits_forgetting() {
+            return Some(Act::Stop(Halt::Wait));
+        }
         let statement = match self.names.find(&prepared.name, self.segment) {
             Lookup::Wait => return Some(Act::Stop(Halt::Wait)),
             Lookup::Missing => return None,
@@ -60,8 +63,11 @@ impl Session {
             }
             Verb::Execute | Verb::ExplainExecute | Verb::Deallocate => {}
         }
-        if let Some(act) = self.prepare_apart(turn, &statement) {
-            return Some(act);
+        let (statement, found) = self.as_server_has(turn, statement)?;
+        match found {
+            Lookup::Wait => return Some(Act::Stop(Halt::Wait)),
+            Lookup::Missing if !statement.is_private() => self.prepare_apart(turn, &statement),
+            Lookup::Missing | Lookup::Found(()) => {}
         }
         if prepared.verb != Verb::Deallocate
             && let Err(refusal) = self.note_statement(turn, &statement)
@@ -90,23 +96,15 @@ impl Session {
         [text.get(..span.start).unwrap_or_default(), name, text.get(span.end..).unwrap_or_default()]
     }
 
-    /// Makes sure that the server has a statement that a Query is about to name. The Parse has a Sync of its own, so that
+    /// Gives the server a statement that a Query is about to name. The Parse has a Sync of its own, so that
     /// its failure would not make the server skip the Query, which then fails in its stead.
-    fn prepare_apart(&mut self, turn: &mut Turn<'_>, statement: &Rc<Statement>) -> Option<Act> {
-        let facts = turn.facts.as_deref_mut()?;
-        match facts.statements.find(statement, self.segment) {
-            Lookup::Wait => return Some(Act::Stop(Halt::Wait)),
-            Lookup::Found(()) => return None,
-            Lookup::Missing if statement.is_private() => return None,
-            Lookup::Missing => {}
-        }
+    fn prepare_apart(&mut self, turn: &mut Turn<'_>, statement: &Rc<Statement>) {
         self.begin_request(turn);
         self.send_parse(turn, statement);
         self.send(Kind::Parse, Why::PrepareApart);
         turn.to_server.own(put_sync);
         self.inflight.owe(Kind::Sync, Why::Own);
         self.segment += 1;
-        None
     }
 
     /// Answers a Query with an error of ours, and makes the server fail as it would have.

@@ -310,19 +310,16 @@ impl Session {
         if self.awaits_forgetting() {
             return Err(Act::Stop(Halt::Wait));
         }
-        let (mut statement, promised) = match self.names.find_promised(name, self.segment) {
+        let (statement, promised) = match self.names.find_promised(name, self.segment) {
             Lookup::Found(found) => found,
             Lookup::Wait => return Err(Act::Stop(Halt::Wait)),
             Lookup::Missing => {
                 return Err(self.refuse_unknown(turn, kind, name));
             }
         };
-        let Some(facts) = turn.facts.as_deref_mut() else { return Err(Act::Stop(Halt::NeedServer)) };
-        let mut found = facts.statements.find(&statement, self.segment);
-        if matches!(found, Lookup::Missing) {
-            statement = self.as_read_now(statement, turn.catalog);
-            found = facts.statements.find(&statement, self.segment);
-        }
+        let Some((statement, found)) = self.as_server_has(turn, statement) else {
+            return Err(Act::Stop(Halt::NeedServer));
+        };
         match found {
             Lookup::Wait => return Err(Act::Stop(Halt::Wait)),
             Lookup::Found(()) => self.begin_request(turn),

@@ -164,7 +164,10 @@ impl Session {
                 }
                 Kind::Bind
             }
-            b'C' => Kind::Close,
+            b'C' => {
+                self.forget_resets(header, rest);
+                Kind::Close
+            }
             b'E' => Kind::Execute,
             _ => {
                 let Some(body) = whole_body(header, rest) else { return Act::NeedBytes };

@@ -55,8 +55,11 @@ impl Replay {
     /// Keeps a message of the batch, as far as it is there.
     #[inline]
     pub(super) fn keep(&mut self, header: FrameHeader, rest: &[u8]) {
-        if self.stage == Stage::Keeping {
-            self.keep_message(header, rest);
+        match self.stage {
+            Stage::Keeping => self.keep_message(header, rest),
+            // Something comes behind it, perhaps data of a COPY in it, which owes nothing.
+            Stage::Kept => self.give_up(),
+            Stage::Off | Stage::Failed | Stage::SaidAgain => {}
         }
     }
 

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::TrackedNames;
 use super::catalog::{Catalog, Statement};
-use super::conversation::{Recall, Session};
+use super::conversation::{Recall, Session, Turn};
 use super::params::ParamSet;
 use super::settings::{MAX_SETTINGS, ROLE, SEARCH_PATH, SESSION_AUTHORIZATION, Settings};
 use super::sql::{self, Digest, Features};
@@ -143,9 +143,25 @@ impl Session {
         [&*bytes, number.as_slice()].concat().into()
     }
 
+    /// The statement to use on the linked server in place of this one, and whether it has it; `None` without a server.
+    pub(super) fn as_server_has(
+        &mut self,
+        turn: &mut Turn<'_>,
+        statement: Rc<Statement>,
+    ) -> Option<(Rc<Statement>, Lookup<()>)> {
+        let facts = turn.facts.as_deref_mut()?;
+        let found = facts.statements.find(&statement, self.segment);
+        if !matches!(found, Lookup::Missing) {
+            return Some((statement, found));
+        }
+        let statement = self.as_read_now(statement, turn.catalog);
+        let found = facts.statements.find(&statement, self.segment);
+        Some((statement, found))
+    }
+
     /// The statement to use where the server lacks this one, which other clients share: the same, unless the client
     /// has changed since what decides its meaning.
-    pub(super) fn as_read_now(&mut self, statement: Rc<Statement>, catalog: &mut Catalog) -> Rc<Statement> {
+    fn as_read_now(&mut self, statement: Rc<Statement>, catalog: &mut Catalog) -> Rc<Statement> {
         let (key, rest_len) = statement.key();
         let in_force = self.in_force(catalog);
         if statement.is_private() || key.get(rest_len..) == Some(&*in_force) {

@@ -8,7 +8,7 @@ use super::conversation::{Gate, Presence, ServerFacts, Session, Turn};
 use super::outbox::Outbox;
 use super::owed::{Kind, Owed, Why};
 use super::survey::{Findings, PinReasons, Survey};
-use crate::proto::{SqlState, TxStatus, put_bound_statement, put_sync};
+use crate::proto::{SqlState, TxStatus, put_bound_statement, put_close_statement, put_sync};
 
 /// How often a batch is sent again. A client's cancels and timeouts that hit more of them in a row are not late.
 const MAX_REPEATS: u8 = 3;
@@ -55,6 +55,10 @@ impl OwnBatch {
 
     /// One more statement, with text parameters.
     pub(super) fn add(&mut self, why: Why, sql: impl AsRef<[u8]>, values: &[Option<&[u8]>]) {
+        if !self.name.is_empty() {
+            // One that failed before has skipped its Close; to close what does not exist is no error.
+            put_close_statement(&mut self.bytes, self.name);
+        }
         put_bound_statement(&mut self.bytes, self.name, sql, values);
         self.statements.push(why);
     }
@@ -97,6 +101,9 @@ impl Session {
             put_sync(out);
         });
         for why in &batch.statements {
+            if !batch.name.is_empty() {
+                self.inflight.owe(Kind::Close, why.clone());
+            }
             for kind in [Kind::Parse, Kind::Bind, Kind::Execute] {
                 self.inflight.owe(kind, why.clone());
             }

@@ -100,10 +100,12 @@ fn reworded(
 
 /// A text with one name in place of another, if that stands in it alone.
 fn renamed(text: &[u8], ours: &[u8], theirs: &[u8]) -> Option<Vec<u8>> {
-    let at = memmem::find(text, ours)?;
-    let (before, behind) = (text.get(..at)?, text.get(at + ours.len()..)?);
-    let goes_on = behind.first().is_some_and(u8::is_ascii_alphanumeric);
-    (!goes_on).then(|| [before, theirs, behind].concat())
+    let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+    memmem::find_iter(text, ours).find_map(|at| {
+        let (before, behind) = (text.get(..at)?, text.get(at + ours.len()..)?);
+        let alone = !before.last().is_some_and(is_part) && !behind.first().is_some_and(is_part);
+        alone.then(|| [before, theirs, behind].concat())
+    })
 }
 
 #[cfg(test)]
@@ -130,6 +132,8 @@ mod tests {
     fn other_errors_are_left_alone() {
         let same = |body: &[u8]| reworded(body, b"pooler_1", b"p", |_| None).is_none();
         assert!(same(b"SERROR\0C42601\0Mname \"pooler_12\"\0\0"), "another statement's name");
+        assert!(same(b"SERROR\0C42601\0Mmy_pooler_1 and pooler_1_x\0\0"), "parts of other names");
+        assert!(!same(b"SERROR\0C42601\0Mpooler_12, pooler_1\0\0"), "the second");
         assert!(same(b"SERROR\0C42601\0Mno\0Dpooler_1\0\0"), "what it quotes");
         assert!(same(b"SERROR\0C42601\0Mname \"pooler_1\"\0"), "not whole");
     }

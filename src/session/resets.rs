@@ -1,16 +1,19 @@
 //! RESET goes back to the server's defaults; a client's are those of its startup packet, and are put in force again.
 
+use super::TrackedNames;
 use super::conversation::{ServerFacts, Session, Turn};
 use super::extended::MAX_BIND_NAMES;
+use super::from_client::whole_body;
 use super::owed::Why;
 use super::own::{Own, OwnBatch};
 use super::settings::{ROLE, SESSION_AUTHORIZATION, Settings};
 use super::sql::{self, Digest, Features};
 use super::tracking::USUAL_READING;
 use super::wishes::Restore;
-use crate::proto::{BindView, FrameHeader, HEADER_LEN, put_parameter_status};
+use crate::proto::{BindView, FrameHeader, HEADER_LEN, TargetView, put_parameter_status};
 
-/// Prepared statements that reset something, under names of the server's own, of one client; more are forgotten.
+/// Prepared statements that reset something, under names of the server's own, of one client; beyond, the oldest is
+/// forgotten.
 const MAX_PREPARED_RESETS: usize = 64;
 
 const RESETS: Features = Features::RESET.with(Features::RESET_ALL).with(Features::DISCARD_ALL);
@@ -24,6 +27,10 @@ const BESIDE_RESETS: Features = Features::UNJUDGED_SETTINGS
     .with(Features::OPAQUE)
     .with(Features::EXECUTE)
     .with(Features::TRANSACTION);
+
+/// What resets or sets anything, as far as its words tell.
+const AT_LARGE: Features =
+    Features::UNJUDGED_SETTINGS.with(Features::UNJUDGED).with(Features::OPAQUE).with(Features::SET_CONFIG);
 
 /// In place of a value: no setting has it, so that the next client puts its own in force.
 const NOT_KNOWN: &[u8] = b"\0";
@@ -56,7 +63,7 @@ fn add_where_reset(batch: &mut OwnBatch, told: &[(&[u8], Option<&[u8]>)]) {
 impl ServerFacts {
     /// A query of the operator's was run between sessions: what it sets is in force no more, as far as its words tell.
     /// `DISCARD ALL` tells by its command tag.
-    pub fn was_reset(&mut self, sql: &str) {
+    pub fn was_reset(&mut self, sql: &str, names: &TrackedNames) {
         let Some(digest) = sql::digest(sql.as_bytes(), USUAL_READING) else { return };
         if digest.features.intersects(Features::RESET_ALL) {
             // Who the session is stays as it is.
@@ -69,7 +76,13 @@ impl ServerFacts {
                 }
             }
         }
-        for name in &digest.settings {
+        // What is reported is known by its reports.
+        let is_reported = |name: &[u8]| names.index(name).is_some_and(|at| self.params.value(at).is_some());
+        let mut unknown: Vec<_> = digest.settings.iter().filter(|name| !is_reported(name)).cloned().collect();
+        if digest.features.intersects(AT_LARGE) {
+            unknown.extend(self.settings.iter().map(|(name, _)| name.into()));
+        }
+        for name in &unknown {
             self.settings.set(name, NOT_KNOWN);
         }
     }
@@ -143,8 +156,18 @@ impl Session {
             return; // nothing will have to be put in force again
         }
         let known = &mut self.prepared_resets.get_or_insert_default().0;
-        if known.len() < MAX_PREPARED_RESETS {
-            known.push((name.into(), digest));
+        if known.len() >= MAX_PREPARED_RESETS {
+            known.remove(0);
+        }
+        known.push((name.into(), digest));
+    }
+
+    /// A statement under a name of the server's own is closed.
+    pub(super) fn forget_resets(&mut self, header: FrameHeader, rest: &[u8]) {
+        if self.prepared_resets.is_some()
+            && let Some(TargetView::Statement(name)) = whole_body(header, rest).and_then(TargetView::read)
+        {
+            self.keep_resets(name, None);
         }
     }
 
@@ -172,7 +195,7 @@ mod tests {
         let settings =
             Settings::from_pairs(settings.map(|(name, value)| (name.as_bytes(), value.as_bytes())));
         let mut facts = ServerFacts { settings, ..ServerFacts::default() };
-        facts.was_reset(sql);
+        facts.was_reset(sql, &TrackedNames::new(&[]));
         facts
     }
 
@@ -191,6 +214,16 @@ mod tests {
             told(&[work_mem, role, (b"my.own", b"1")], &facts),
             [&b"statement_timeout"[..], b"work_mem"]
         );
+        let facts = after("DO 'anything'");
+        assert_eq!(
+            told(&[work_mem, (b"my.own", b"1")], &facts).len(),
+            4,
+            "nothing is known, role and session too"
+        );
+        let mut facts = ServerFacts::default();
+        facts.params.set(2, b"UTC");
+        facts.was_reset("RESET timezone", &TrackedNames::new(&[]));
+        assert!(facts.settings.is_empty(), "what is reported is known");
         let facts = after("SELECT 1");
         assert!(told(&[work_mem, role, (b"my.own", b"1")], &facts).is_empty());
     }

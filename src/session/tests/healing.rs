@@ -214,3 +214,13 @@ fn c6_a_statement_made_anew_in_a_block_is_made_once_and_its_error_is_the_clients
     talk.server(&[error(*b"26000"), replies("x")].concat());
     assert_eq!((talk.session.statements(), talk.facts.statements.len()), (1, 1), "all of it was skipped");
 }
+
+#[test]
+fn c6_a_batch_that_data_of_its_copy_follows_is_not_said_again() {
+    let mut talk = talk(SessionState::Track);
+    talk.client(&all(&[parse("p", "select * from t"), parse("c", "copy t from stdin"), sync()]));
+    talk.server(&replies("11Z"));
+    talk.client(&all(&[bind("p"), execute(), bind("c"), execute(), sync(), message(b'd', b"1\n")]));
+    let (sent, heard, _) = talk.run(false, &[stale(), replies("Z")].concat());
+    assert_eq!((words(&sent).as_str(), words(&heard).as_str()), ("", "E(0A000) Z(I)"));
+}

@@ -98,3 +98,23 @@ fn t8_an_error_behind_discard_all_leaves_the_startup_values_in_force() {
     assert!(String::from_utf8_lossy(&sent).contains("UTC"));
     assert_eq!(talk.server(&[replies("12DC"), status("TimeZone", "UTC"), replies("Z")].concat()), "Z(I)");
 }
+
+#[test]
+fn r55_execute_parses_a_text_as_it_is_read_now_and_shares_it_with_those_who_read_it_so() {
+    let style = TrackedNames::new(&[]).index(b"DateStyle").unwrap();
+    let mut talk = talk(SessionState::Track);
+    talk.client(&all(&[parse("a", LITERAL), sync()]));
+    talk.server(&replies("1Z"));
+    talk.client(&query("set datestyle = 'German'"));
+    talk.server(&[done("SET"), status("DateStyle", "German"), replies("Z")].concat());
+    talk.survey();
+    talk.answer(&[["set", "datestyle", "German"]]);
+    talk.session.unlink(Some(&mut talk.facts));
+    talk.facts = ServerFacts::default();
+    talk.facts.params.set(style, b"German");
+    let (sent, _, _) = talk.run(true, &query("execute a"));
+    assert!(String::from_utf8_lossy(&sent).contains("execute pooler_2"), "not the name under the old style");
+    talk.server(&replies("1ZTDCZ"));
+    another(&mut talk);
+    assert_eq!(talk.client(&all(&[parse("b", LITERAL), sync()])).0, "P(pooler_1) S", "this one is not there");
+}

@@ -237,3 +237,33 @@ fn by_policy_a_library_stays_where_all_else_is_cleaned() {
     assert_eq!(talk.session.pinned_for(), PinReasons::LIBRARY);
     assert!(!talk.at_rest());
 }
+
+#[test]
+fn f39_a_named_batch_that_failed_can_be_sent_again_though_its_close_was_skipped() {
+    let mut talk = talk(SessionState::Track);
+    talk.session.unnamed.send_parse(7, None, 0);
+    talk.session.unnamed.confirm();
+    talk.client(&query("do 'begin end'"));
+    let mut asked = Vec::new();
+    talk.session.traces.get_or_insert_default().features |= crate::session::sql::Features::OPAQUE;
+    talk.server(&replies("CZ"));
+    talk.session.unnamed.send_parse(8, None, 0);
+    talk.session.unnamed.confirm();
+    asked.extend(talk.act(Session::ask_survey).0);
+    assert_eq!(words(&asked), "C(pooler_own) P(pooler_own) B(pooler_own) E C(pooler_own) S");
+    let (again, heard, _) = talk.run(false, &[replies("312"), canceled()].concat());
+    assert_eq!((again, heard), (asked, Vec::new()));
+    assert_eq!(talk.server(&replies("312C3Z")), "");
+}
+
+#[test]
+fn t8_in_session_mode_statements_that_were_closed_leave_room_for_others_that_reset() {
+    let startup = with_startup(&[("work_mem", "9MB")], &[]);
+    let mut talk = Talk::new(PoolMode::Session, 0);
+    talk.session = startup.session;
+    talk.session.rules.mode = PoolMode::Session;
+    talk.client(&all(&[parse("r", "discard all"), close("r"), sync()]));
+    assert_eq!(talk.server(&replies("13Z")), "1 3 Z(I)");
+    talk.client(&all(&[bind("r"), execute(), sync()]));
+    assert_eq!(talk.server(&replies("2CZ")), "2 C Z(I)", "nothing is known of the name any more");
+}
