@@ -131,6 +131,14 @@ impl Source {
         seen
     }
 
+    /// The same where there are any; most sockets never have, and get no memory for it.
+    fn look_at_others<R>(&self, look: impl FnOnce(&mut Others) -> R) -> Option<R> {
+        let mut others = self.others.take()?;
+        let seen = look(&mut others);
+        self.others.set(Some(others));
+        Some(seen)
+    }
+
     /// Ready if a system call may find something; otherwise the task is woken when one may. The last task that
     /// asked is the one woken.
     #[inline]
@@ -199,11 +207,12 @@ impl Source {
 
     fn awaits_other(&self, side: Side, waiting: TaskId, waker: &Waker) -> bool {
         let is = |known: &Option<Waker>| known.as_ref().is_some_and(|known| known.will_wake(waker));
-        self.with_others(|others| match waiting {
+        self.look_at_others(|others| match waiting {
             TaskId::OTHER => is(others.of(side)),
             TaskId::NOBODY => side == Side::Read && is(&others.alarm),
             _ => false,
         })
+        .unwrap_or(false)
     }
 
     /// A system call did not do all it was asked for: the next one would be in vain, unless the end is there.
@@ -233,8 +242,8 @@ impl Source {
         }
         match half.waiting.get() {
             TaskId::NOBODY if side == Side::Write => Woken::Nobody,
-            TaskId::NOBODY => self.with_others(|others| others.alarm.clone()).into(),
-            TaskId::OTHER => self.with_others(|others| others.of(side).clone()).into(),
+            TaskId::NOBODY => self.look_at_others(|others| others.alarm.clone()).flatten().into(),
+            TaskId::OTHER => self.look_at_others(|others| others.of(side).clone()).flatten().into(),
             task => Woken::Task(task),
         }
     }
