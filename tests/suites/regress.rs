@@ -1,6 +1,11 @@
 //! PostgreSQL's regression tests. Through the pooler in session mode and in transaction mode; which tests may differ
 //! stands in a list for each mode, and a list that is too long fails like one that is too short.
 //!
+//! The suite is that of the system's PostgreSQL. With servers of another version many expected outputs do not hold;
+//! then a straight run tells what each test has to print: what that version refuses it refuses both ways. The suite's
+//! functions in C are compiled for its own version. Others do without: how they refuse `regress.so` hangs on which
+//! libraries a backend has loaded before, that it is not there they all say alike.
+//!
 //! In session mode each client gets a server that nobody has used before: `guc`, `temp` and `stats` see what no
 //! DISCARD takes from a backend (loaded libraries, its temporary schema, when its statistics were sent).
 
@@ -11,9 +16,10 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::common::Cluster;
-use crate::common::drivers::run_within;
+use crate::common::drivers::{run, run_within};
 use crate::common::host::unprivileged;
-use crate::{SUPERUSER, cluster, place, pooler, turn};
+use crate::printed::{Printed, difference, printed};
+use crate::{SUPERUSER, cluster, of_the_suites_version, place, pooler, turn};
 
 /// Longest run of the whole suite; a minute where nothing is in its way.
 const LONGEST_RUN: Duration = Duration::from_mins(10);
@@ -25,6 +31,11 @@ const POOL: u32 = 40;
 const SHOWN: usize = 60;
 /// In transaction mode a lock may be held by a session that nobody can reach again: not waited for without end.
 const LOCK_TIMEOUT: &str = "30s";
+/// Tests that print what the suite expects of its own version at the very least, whatever the servers': with fewer it
+/// does not run at all.
+const FEWEST: usize = 60;
+/// Libraries of PostgreSQL's that the suite loads from the directory of its own.
+const LIBRARIES: [&str; 2] = ["refint.so", "autoinc.so"];
 
 const DATABASE: &str = "regression";
 
@@ -44,12 +55,32 @@ struct Outcome {
     passed: BTreeSet<String>,
     /// What differed, by test.
     differences: BTreeMap<String, String>,
+    printed: Printed,
+}
+
+/// What a straight run tells.
+enum Straight {
+    /// Servers of the suite's version: what fails, though it ought not to.
+    Fails(BTreeSet<String>),
+    /// Servers of another one: what takes the place of the expected outputs.
+    Prints(Printed),
 }
 
 /// Runs the suite at a port.
 fn run_suite(cluster: &Cluster, port: u16) -> Outcome {
     let input = cluster.bring(&place("regress"), "regress");
-    let bin = cluster.program("");
+    let libraries = cluster.value("select setting from pg_config where name = 'PKGLIBDIR'");
+    for library in LIBRARIES {
+        let mut copy = unprivileged();
+        copy.arg("cp").arg(Path::new(&libraries).join(library)).arg(&input);
+        run(copy, library).unwrap();
+    }
+    if !of_the_suites_version(cluster) {
+        std::fs::remove_file(input.join("regress.so")).unwrap();
+    }
+    // Newer servers come without psql and pg_regress.
+    let psql = cluster.program("psql");
+    let bin = psql.parent().unwrap();
     let pg_regress = bin.join("../lib/pgxs/src/test/regress/pg_regress");
     let mut command: Command = unprivileged();
     // The server writes below the output directory, too, and it is where pg_regress looks for what it runs.
@@ -61,7 +92,7 @@ fn run_suite(cluster: &Cluster, port: u16) -> Outcome {
         .arg(format!("--dbname={DATABASE}"));
     command.arg(format!("--max-concurrent-tests={CONCURRENT}"));
     for (option, directory) in
-        [("inputdir", &input), ("outputdir", &input), ("dlpath", &input), ("bindir", &bin)]
+        [("inputdir", &*input), ("outputdir", &input), ("dlpath", &input), ("bindir", bin)]
     {
         command.arg(format!("--{option}={}", directory.display()));
     }
@@ -70,7 +101,26 @@ fn run_suite(cluster: &Cluster, port: u16) -> Outcome {
     };
     let (failed, passed) = verdicts(&said);
     assert!(failed.len() + passed.len() > 150, "pg_regress did not run to its end:\n{said}");
-    Outcome { failed, passed, differences: differences(&input.join("regression.diffs")) }
+    let differences = differences(&input.join("regression.diffs"));
+    Outcome { failed, passed, differences, printed: printed(&input.join("results"), cluster.dir()) }
+}
+
+impl Outcome {
+    /// By what a straight run has printed, instead of by the expected outputs.
+    fn against(self, straight: &Printed, mode: &str) -> Self {
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("regress-{mode}"));
+        let all: BTreeSet<String> = self.failed.into_iter().chain(self.passed).collect();
+        let text = |printed: &Printed, test: &str| printed.get(test).cloned().unwrap_or_default();
+        let (passed, failed): (BTreeSet<_>, _) = all.into_iter().partition(|test| {
+            let seen = text(&self.printed, test);
+            !seen.is_empty() && seen == text(straight, test)
+        });
+        let shown = |test: &String| {
+            let (expected, seen) = (text(straight, test), text(&self.printed, test));
+            (test.clone(), difference(&directory, test, &expected, &seen))
+        };
+        Self { differences: failed.iter().map(shown).collect(), failed, passed, printed: self.printed }
+    }
 }
 
 /// Reads what pg_regress prints, before PostgreSQL 16 and since.
@@ -121,12 +171,21 @@ fn prepared(more: &[String]) -> Cluster {
     cluster
 }
 
-/// What fails without us.
-fn straight() -> &'static BTreeSet<String> {
-    static FAILED: OnceLock<BTreeSet<String>> = OnceLock::new();
-    FAILED.get_or_init(|| {
+fn straight() -> &'static Straight {
+    static STRAIGHT: OnceLock<Straight> = OnceLock::new();
+    STRAIGHT.get_or_init(|| {
         let cluster = prepared(&[]);
-        run_suite(&cluster, cluster.port()).failed
+        let outcome = run_suite(&cluster, cluster.port());
+        assert!(
+            outcome.passed.len() >= FEWEST,
+            "straight at PostgreSQL only these pass: {:?}",
+            outcome.passed
+        );
+        if of_the_suites_version(&cluster) {
+            Straight::Fails(outcome.failed)
+        } else {
+            Straight::Prints(outcome.printed)
+        }
     })
 }
 
@@ -149,8 +208,10 @@ fn pooled(mode: &str) -> Outcome {
 
 /// The first word of each line is the name of a test that differs; `#` begins a comment. A `?` behind the name: it
 /// differs or not, as its neighbours happen to run.
-fn listed(text: &str) -> BTreeMap<&str, bool> {
-    text.lines()
+fn listed<'t>(lists: &[&'t str]) -> BTreeMap<&'t str, bool> {
+    lists
+        .iter()
+        .flat_map(|text| text.lines())
         .filter(|line| !line.starts_with('#'))
         .filter_map(|line| line.split_whitespace().next())
         .map(|word| (word.trim_end_matches('?'), word.ends_with('?')))
@@ -158,19 +219,27 @@ fn listed(text: &str) -> BTreeMap<&str, bool> {
 }
 
 /// What fails through the pooler only and is not listed, and what is listed and passes all the same.
-fn misfits(list: &str, outcome: &Outcome, straight: &BTreeSet<String>) -> (Vec<String>, Vec<String>) {
-    let listed = listed(list);
+fn misfits(lists: &[&str], outcome: &Outcome, straight: &BTreeSet<String>) -> (Vec<String>, Vec<String>) {
+    let listed = listed(lists);
     let ours = outcome.failed.difference(straight);
     let news = ours.filter(|test| !listed.contains_key(test.as_str())).cloned().collect();
     let passed = outcome.passed.iter();
     (news, passed.filter(|test| listed.get(test.as_str()) == Some(&false)).cloned().collect())
 }
 
-/// Compares an outcome with the list of its mode.
-fn judge(mode: &str, list: &str, outcome: &Outcome) {
-    let (news, progress) = misfits(list, outcome, straight());
+/// Compares an outcome with the list of its mode, and with what servers of another version than the suite's add.
+fn judge(mode: &str, list: &str, added: &str, mut outcome: Outcome) {
+    let nothing = BTreeSet::new();
+    let (lists, fails) = match straight() {
+        Straight::Fails(fails) => (vec![list], fails),
+        Straight::Prints(prints) => {
+            outcome = outcome.against(prints, mode);
+            (vec![list, added], &nothing)
+        }
+    };
+    let (news, progress) = misfits(&lists, &outcome, fails);
     let (passed, failed) = (outcome.passed.len(), outcome.failed.len());
-    let straight = straight().len();
+    let straight = fails.len();
     println!(
         "{mode} mode: {passed} of {} tests pass; {straight} fail straight at PostgreSQL",
         passed + failed
@@ -191,13 +260,15 @@ fn judge(mode: &str, list: &str, outcome: &Outcome) {
 #[test]
 fn session_mode_passes_what_postgresql_passes() {
     let _turn = turn();
-    judge("session", include_str!("regress_session_differences.txt"), &pooled("session"));
+    judge("session", include_str!("regress_session_differences.txt"), "", pooled("session"));
 }
 
 #[test]
 fn transaction_mode_fails_what_is_listed_and_nothing_else() {
     let _turn = turn();
-    judge("transaction", include_str!("regress_transaction_differences.txt"), &pooled("transaction"));
+    let list = include_str!("regress_transaction_differences.txt");
+    let added = include_str!("regress_transaction_differences_newer.txt");
+    judge("transaction", list, added, pooled("transaction"));
 }
 
 #[test]
@@ -213,16 +284,27 @@ fn both_ways_in_which_pg_regress_speaks_are_understood() {
         assert_eq!(passed.into_iter().collect::<Vec<_>>(), ["boolean", "random", "tablespace"]);
     }
     assert_eq!(
-        listed("# x\na  why\nb? why\n\n").into_iter().collect::<Vec<_>>(),
-        [("a", false), ("b", true)]
+        listed(&["# x\na  why\nb? why\n\n", "c?\n"]).into_iter().collect::<Vec<_>>(),
+        [("a", false), ("b", true), ("c", true)]
     );
 }
 
 #[test]
 fn a_list_that_is_too_short_or_too_long_is_caught() {
     let names = |text: &str| text.split_whitespace().map(str::to_owned).collect::<BTreeSet<_>>();
-    let outcome =
-        Outcome { failed: names("a b c"), passed: names("d e f"), differences: BTreeMap::default() };
-    let (news, progress) = misfits("# c fails straight\na\nd\ne?\n", &outcome, &names("c"));
+    let outcome = Outcome {
+        failed: names("a b c"),
+        passed: names("d e f"),
+        differences: BTreeMap::default(),
+        printed: Printed::default(),
+    };
+    let (news, progress) = misfits(&["# c fails straight\na\nd\ne?\n"], &outcome, &names("c"));
     assert_eq!((news, progress), (vec!["b".to_owned()], vec!["d".to_owned()]));
+    let printed = |text: &str| -> Printed {
+        text.split_whitespace().map(|test| (test[..1].to_owned(), test.to_owned())).collect()
+    };
+    let seen = Outcome { printed: printed("a1 b1 d1 e1"), ..outcome };
+    let seen = seen.against(&printed("a1 b2 c1 d1 e2"), "test");
+    assert_eq!((seen.failed, seen.passed), (names("b c e f"), names("a d")));
+    assert!(seen.differences["b"].contains("-b2") && seen.differences["b"].contains("+b1"));
 }

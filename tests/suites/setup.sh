@@ -56,10 +56,12 @@ flags=(-O1 -w -D_GNU_SOURCE "-I$include/$major/server" "-I$include/internal" "-I
 libraries=$place/dev/usr/lib/postgresql/$major/lib
 cc "${flags[@]}" -fPIC -shared -fno-strict-aliasing -fwrapv -o "$place/regress/regress.so" \
     "$place/regress/regress.c"
-cc "${flags[@]}" -o "$place/pipeline/libpq_pipeline" "$place/pipeline/libpq_pipeline.c" \
-    "-L$libraries" -l:libpgcommon.a -l:libpgport.a -l:libpq.so.5
-# Modules that the suite loads from the directory of regress.so.
-cp "/usr/lib/postgresql/$major/lib/"{refint,autoinc}.so "$place/regress/"
+# The program sets a parameter that servers since PostgreSQL 16 have under another name: once more for these.
+cd "$place/pipeline"
+sed 's/force_parallel_mode/debug_parallel_query/' libpq_pipeline.c >libpq_pipeline_newer.c
+for program in libpq_pipeline libpq_pipeline_newer; do
+    cc "${flags[@]}" -o "$program" "$program.c" "-L$libraries" -l:libpgcommon.a -l:libpgport.a -l:libpq.so.5
+done
 
 cd "$root"
 rm -rf "$place"/{apt,deb,dev,work}
