@@ -10,6 +10,8 @@ use super::error::SessionError;
 use super::inflight::{Fit, Misfit};
 use super::owed::{Kind, Owed, PlainParts, Why};
 use super::own::Own;
+use super::params::TrackedNames;
+use super::settings::ROLE;
 
 /// Bytes of an error held to learn its severity and code, which PostgreSQL sends first.
 const MAX_HELD_ERROR: usize = 8 * 1024;
@@ -191,16 +193,15 @@ impl Session {
         let (Some(name), Some(value), Some(b"")) = (parts.next(), parts.next(), parts.next()) else {
             return Err(SessionError::ServerProtocol("malformed ParameterStatus"));
         };
-        let Some(index) = turn.names.index(name) else {
-            if !self.is_own_turn() {
-                self.note_identity_report(name);
-            }
-            return Ok(!self.is_own_turn());
-        };
+        if !self.is_own_turn() {
+            self.note_identity_report(name);
+        }
+        let Some(index) = turn.names.index(name) else { return Ok(!self.is_own_turn()) };
         if let Some(facts) = turn.facts.as_deref_mut() {
             facts.params.set(index, value);
         }
-        if self.restore.as_ref().is_some_and(|which| which.has(name))
+        let decides = if index == TrackedNames::IS_SUPERUSER { ROLE } else { name };
+        if self.restore.as_ref().is_some_and(|which| which.has(decides))
             && self.wishes.startup().is_some_and(|own| own.of_reported(index).is_some())
         {
             return Ok(false); // the client's own value is put in force before it hears of any

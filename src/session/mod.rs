@@ -33,6 +33,7 @@ mod refusals;
 mod renaming;
 mod resets;
 mod rested;
+mod set_text;
 mod settings;
 mod sql;
 mod statements;

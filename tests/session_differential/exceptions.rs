@@ -40,7 +40,8 @@ pub const NOT_DRAWN: &[(&str, &str)] = &[
         "words do not show it; it stays on the server until something else makes Pooler ask, or always with `session_state = \"verify\"`, custom settings under unknown names excepted",
     ),
     (
-        "Startup parameters that only take effect at a server's own start (`ignore_system_indexes` and a few like it)",
+        "Startup parameters that only take effect at a server's own start (`ignore_system_indexes` or `-P`, and a few \
+         like it)",
         "they are refused with PostgreSQL's own error",
     ),
     (
@@ -96,14 +97,19 @@ pub const NOT_DRAWN: &[(&str, &str)] = &[
         "the client is told so with FATAL when its next transaction gets a server",
     ),
     (
-        "RESET in a transaction block by a client with startup values, before SET TRANSACTION or what others commit",
+        "RESET in a transaction block, before SET TRANSACTION or what others commit, by a client with startup values \
+         that are not ASCII or a search path in a spelling of its own",
         "putting them in force again takes the block's snapshot",
     ),
     (
         "`set_config(name, $1, ...)` with NULL, RESET within DO, and statements behind a RESET in one batch",
         "the startup value is in force again only with the next transaction or message",
     ),
-    ("PostgreSQL's single-letter switches in `options`, other than `-c`", "they are refused"),
+    (
+        "`session_preload_libraries` and `local_preload_libraries` in a startup packet",
+        "nothing is loaded, since the server has started before; `temp_tablespaces` that do not exist are refused, \
+         not passed over",
+    ),
     ("`CREATE TABLE ... AS EXECUTE` of a name that a Parse has given", "the name is the server's own there"),
     ("`pg_listening_channels()` of a client that listens", "its channels are with the pool's own connection"),
     (

@@ -22,7 +22,7 @@ fn script(pool: usize, mut steps: Vec<Step>) -> Script {
 
 /// All of them.
 pub fn scripts() -> Vec<Script> {
-    [settings(), resets(), names(), names_by_sql()].concat()
+    [settings(), resets(), startup_values(), names(), names_by_sql()].concat()
 }
 
 fn settings() -> Vec<Script> {
@@ -121,18 +121,6 @@ fn resets() -> Vec<Script> {
                 query(1, "show timezone"),
             ],
         ),
-        // A role and a custom setting of the startup packet, which PostgreSQL does not list.
-        script(
-            1,
-            vec![
-                Enter(0, vec![("options", "-c role=bob -c my.custom=s")]),
-                query(0, "set role app; reset role"),
-                query(0, "select current_user"),
-                query(0, "set my.custom = 'x'; reset my.custom; set work_mem = '5MB'"),
-                query(0, "show my.custom"),
-                query(1, "select current_user"),
-            ],
-        ),
         // DISCARD ALL holds at once, whatever fails behind it in its batch.
         script(
             1,
@@ -165,6 +153,54 @@ fn resets() -> Vec<Script> {
                     1,
                     vec![parse("lit", "select date '1/2/2020'"), Bind("", "lit", None), Execute("", 0), Sync],
                 ),
+            ],
+        ),
+    ]
+}
+
+fn startup_values() -> Vec<Script> {
+    vec![
+        // A role and a custom setting of the startup packet, which PostgreSQL does not list.
+        script(
+            1,
+            vec![
+                Enter(0, vec![("options", "-c role=bob -c my.custom=s")]),
+                query(0, "set role app; reset role"),
+                query(0, "select current_user"),
+                query(0, "set my.custom = 'x'; reset my.custom; set work_mem = '5MB'"),
+                query(0, "show my.custom"),
+                query(1, "select current_user"),
+            ],
+        ),
+        // RESET ALL leaves the role alone, DISCARD ALL does not.
+        script(
+            1,
+            vec![
+                Enter(0, vec![("role", "bob"), ("work_mem", "9MB")]),
+                query(0, "set role none"),
+                query(0, "reset all"),
+                query(0, "show role"),
+                query(1, "show role"),
+                query(0, "set work_mem = '1MB'; reset all; select current_user"),
+                query(0, "show role"),
+                query(0, "discard all"),
+                query(0, "select current_user"),
+            ],
+        ),
+        // In a block, values of the startup packet come back without taking its snapshot.
+        script(
+            1,
+            vec![
+                Enter(0, vec![("work_mem", "9MB"), ("search_path", "pg_catalog, public")]),
+                query(0, "begin"),
+                query(0, "reset all"),
+                query(0, "set transaction isolation level serializable"),
+                query(0, "reset search_path"),
+                query(0, "set transaction read only"),
+                query(0, "show work_mem"),
+                query(0, "show search_path"),
+                query(0, "commit"),
+                query(0, "show search_path"),
             ],
         ),
     ]
