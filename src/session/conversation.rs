@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use crate::config::{PoolMode, SessionState};
-use crate::proto::{FrameHeader, PgError, SqlState, TxStatus, put_ready};
+use crate::proto::{FrameHeader, PgError, TxStatus, put_ready};
 
 use super::answer::Answer;
 use super::catalog::Catalog;
@@ -184,6 +184,8 @@ pub struct Session {
     pub(super) replay: Replay,
     /// What it listens to.
     pub(super) channels: Channels,
+    /// Questions of our own about columns that are not answered yet.
+    pub(super) checks: usize,
     /// The answer to our own question, as far as it has come.
     pub(super) answer: Answer,
     /// Counts what Sync, Query and FunctionCall separate.
@@ -220,6 +222,7 @@ impl Session {
             restore: None,
             replay: Replay::default(),
             channels: Channels::default(),
+            checks: 0,
             answer: Answer::default(),
             segment: 0,
             tally: Tally::default(),
@@ -370,7 +373,7 @@ impl Session {
         }
         self.replay.give_up();
         (self.recall, self.meaning) = (Recall::Sure, Meaning::Known);
-        self.nudged = false;
+        (self.nudged, self.checks) = (false, 0);
     }
 
     /// Gives the replies whose turn has come and that are made here (R17). In the middle of a reply of the server
@@ -390,10 +393,5 @@ impl Session {
             self.replay.give_up();
             self.names.confirm();
         }
-    }
-
-    /// A named limit of the pooler, answered as an ERROR in its place.
-    pub(super) fn limit_error(what: &'static str) -> PgError {
-        PgError::error(SqlState::PROGRAM_LIMIT_EXCEEDED, what)
     }
 }

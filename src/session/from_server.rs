@@ -134,6 +134,7 @@ impl Session {
             b'A' => self.held_notification(),
             b'D' if self.is_asking() => MAX_HELD_ROW,
             b't' => return self.held_description(header, rest, MAX_HELD_ERROR),
+            b'T' => return self.held_columns(header),
             _ => HEADER_LEN,
         };
         header.wire_len.min(limit)
@@ -151,7 +152,12 @@ impl Session {
                 self.inflight.on_reply(b't')?;
                 Ok(false)
             }
-            tag => self.plain_reply(turn, tag, body),
+            tag => {
+                if matches!(tag, b'T' | b'n') {
+                    self.note_columns(turn, header, body);
+                }
+                self.plain_reply(turn, tag, body)
+            }
         }
     }
 
@@ -276,6 +282,7 @@ impl Session {
             | Why::LocalClose
             | Why::Prepare
             | Why::PrepareUnnamed
+            | Why::Check(_)
             | Why::Own
             | Why::RefuseTaken(_) => Ok(self.pass_error(turn, &head.why, &error, body)),
         }

@@ -9,6 +9,7 @@ mod answer;
 mod by_sql;
 mod catalog;
 mod channels;
+mod columns;
 mod conversation;
 mod ear;
 mod error;

@@ -59,6 +59,8 @@ pub enum Why {
     PrepareApart,
     /// Our own Parse of the client's unnamed statement; likewise.
     PrepareUnnamed,
+    /// Our own question what columns the statement with this number has; likewise.
+    Check(u64),
     /// The client's Close of a statement whose text was not kept, with this number, sent under the pooler's name.
     PrivateClose(u64),
     /// Our own Close of the statement with this number: the server has too many, or its plan had gone stale.
@@ -99,6 +101,7 @@ impl Why {
             | Self::Prepare
             | Self::PrepareApart
             | Self::PrepareUnnamed
+            | Self::Check(_)
             | Self::Evict(_)
             | Self::Own
             | Self::Try

@@ -65,7 +65,8 @@ pub const NOT_DRAWN: &[(&str, &str)] = &[
         "it is answered without the server; the error comes with the Bind",
     ),
     (
-        "A Bind of a statement that was described before DDL, on a server that has parsed the text only since",
+        "A Bind of a statement that was described before DDL, behind an Execute in one batch on a server that lacks it, \
+         or if the description has more than 16 kB",
         "the new columns come without PostgreSQL's one error",
     ),
     (

@@ -22,7 +22,7 @@ fn script(pool: usize, mut steps: Vec<Step>) -> Script {
 
 /// All of them.
 pub fn scripts() -> Vec<Script> {
-    [settings(), resets(), startup_values(), names(), names_by_sql()].concat()
+    [settings(), resets(), startup_values(), columns(), names(), names_by_sql()].concat()
 }
 
 fn settings() -> Vec<Script> {
@@ -202,6 +202,32 @@ fn startup_values() -> Vec<Script> {
                 query(0, "commit"),
                 query(0, "show search_path"),
             ],
+        ),
+    ]
+}
+
+/// Columns that change between Describe and Bind, met on another server, and by another client first.
+fn columns() -> Vec<Script> {
+    let described = |who| Say(who, vec![parse("p", "select * from d"), DescribeStatement("p"), Sync]);
+    let bound = |who| Say(who, vec![Bind("", "p", None), Execute("", 0), Sync]);
+    let begin = [query(1, "drop table if exists d; create table d (a int)"), described(0)];
+    let end = [query(1, "rollback"), query(1, "drop table d")];
+    let of = |pool, middle: Vec<Step>| script(pool, [begin.to_vec(), middle, end.to_vec()].concat());
+    vec![
+        of(2, vec![query(1, "alter table d add b int"), query(1, "begin"), bound(0)]),
+        of(
+            1,
+            vec![
+                query(1, "alter table d add b int"),
+                query(1, "begin"),
+                Say(1, vec![parse("q", "select * from d"), Bind("", "q", None), Execute("", 0), Sync]),
+                query(1, "commit"),
+                bound(0),
+            ],
+        ),
+        of(
+            2,
+            vec![described(1), query(1, "begin"), bound(0), bound(1), query(1, "commit"), bound(0), bound(1)],
         ),
     ]
 }
