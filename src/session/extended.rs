@@ -15,7 +15,6 @@ use super::catalog::Statement;
 use super::conversation::{Halt, ServerFacts, Session, Turn};
 use super::error::SessionError;
 use super::from_client::{Act, whole_body};
-use super::names::cut;
 use super::owed::{Kind, Why};
 use super::refusals::{AGAIN, limit_error, stale_promise, taken};
 use super::statements::Lookup;
@@ -368,9 +367,12 @@ impl Session {
     }
 }
 
-/// A name as errors show it: cut where PostgreSQL's tables cut it, because errors of ours may have to wait.
+/// Bytes of a name that errors show. They may have to wait, many of them, so there has to be an end; PostgreSQL has none.
+const MAX_SHOWN_NAME: usize = 255;
+
+/// A name as errors show it.
 pub(super) fn shown(name: &[u8]) -> Cow<'_, str> {
-    String::from_utf8_lossy(cut(name))
+    String::from_utf8_lossy(name.get(..MAX_SHOWN_NAME).unwrap_or(name))
 }
 
 fn wait_for_names(body: &[u8], limit: &'static str) -> Act {

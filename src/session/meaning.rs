@@ -6,6 +6,7 @@ use std::rc::Rc;
 use super::TrackedNames;
 use super::catalog::{Catalog, Statement};
 use super::conversation::{Recall, Session, Turn};
+use super::names::cut;
 use super::params::ParamSet;
 use super::settings::{MAX_SETTINGS, ROLE, SEARCH_PATH, SESSION_AUTHORIZATION, Settings};
 use super::sql::{self, Digest, Features};
@@ -203,7 +204,7 @@ impl Session {
     /// A statement made with PREPARE is closed; the server is asked afterwards whether it was.
     pub(super) fn forget_prepared_by_sql(&mut self, name: &[u8]) {
         if let Some(pins) = &mut self.pins {
-            pins.prepared.retain(|known| **known != *name);
+            pins.prepared.retain(|known| **known != *cut(name));
         }
     }
 

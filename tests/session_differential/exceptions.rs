@@ -111,6 +111,10 @@ pub const NOT_DRAWN: &[(&str, &str)] = &[
         "nothing is loaded, since the server has started before; `temp_tablespaces` that do not exist are refused, \
          not passed over",
     ),
+    (
+        "Names beyond 63 bytes that a Parse has given",
+        "EXECUTE and DEALLOCATE of one are not told that it is cut (42622), and errors show no more than 255 bytes of it",
+    ),
     ("`CREATE TABLE ... AS EXECUTE` of a name that a Parse has given", "the name is the server's own there"),
     ("`pg_listening_channels()` of a client that listens", "its channels are with the pool's own connection"),
     (

@@ -22,7 +22,7 @@ fn script(pool: usize, mut steps: Vec<Step>) -> Script {
 
 /// All of them.
 pub fn scripts() -> Vec<Script> {
-    [settings(), resets(), startup_values(), columns(), names(), names_by_sql()].concat()
+    [settings(), resets(), startup_values(), columns(), long_names(), names(), names_by_sql()].concat()
 }
 
 fn settings() -> Vec<Script> {
@@ -229,6 +229,18 @@ fn columns() -> Vec<Script> {
             2,
             vec![described(1), query(1, "begin"), bound(0), bound(1), query(1, "commit"), bound(0), bound(1)],
         ),
+    ]
+}
+
+/// Names of which PostgreSQL's tables keep 63 bytes, and its errors all.
+fn long_names() -> Vec<Script> {
+    const NAME: &str = "a_name_that_is_longer_than_the_sixty_three_bytes_that_count_of_one_at_all";
+    let bound = Say(0, vec![Bind("", NAME, None), Execute("", 0), Sync]);
+    let parsed = Say(0, vec![parse(NAME, "select 1"), Sync]);
+    let by_sql = query(0, &format!("prepare {NAME} as select 2"));
+    vec![
+        script(1, vec![bound.clone(), parsed.clone(), parsed.clone(), bound.clone()]),
+        script(2, vec![by_sql.clone(), bound, parsed, by_sql, query(0, "deallocate all")]),
     ]
 }
 
