@@ -134,7 +134,7 @@ impl Relay {
         }
         let Some(evidence) = self.session.try_release(unsent, unread) else { return Ok(()) };
         let Some(Link { mut lease, .. }) = self.link.take() else { return Ok(()) };
-        self.session.unlink(Some(&mut lease.facts));
+        self.session.unlink();
         self.entry.server.set(None);
         let settings = self.home.settings.borrow();
         if lease.entry.cancels.get() > 0 || settings.reset_query.is_some() {
