@@ -114,7 +114,7 @@ impl Relay {
         let Ok(Some(header)) = FrameHeader::frontend(input) else { return Ok(0) };
         out.clear();
         let taken = self.session.refuse_batch(&told, header, input.len(), &mut out.to_client);
-        send(&mut self.stream, cx, &out.to_client, &[], &mut self.unsent).map_err(gone)?;
+        send(&mut self.stream, cx, &mut out.to_client, &[], &mut self.unsent).map_err(gone)?;
         Ok(taken)
     }
 
