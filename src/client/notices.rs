@@ -43,7 +43,7 @@ impl Relay {
         if self.unsent.is_empty() {
             out.clear();
             if self.session.deliver_heard(&mut out.to_client) {
-                send(&mut self.stream, cx, &out.to_client, &[], &mut self.unsent).map_err(gone)?;
+                send(&mut self.stream, cx, &mut out.to_client, &[], &mut self.unsent).map_err(gone)?;
                 moved = true;
             }
         }

@@ -3,7 +3,6 @@
 //! `from_client` and `from_server` beside this file are the two directions. All progress lives here and in
 //! [`ServerFacts`], none in a future: whoever moves the bytes may stop at any point.
 
-use std::collections::VecDeque;
 use std::time::Instant;
 
 use crate::config::{PoolMode, SessionState};
@@ -18,7 +17,7 @@ use super::inflight::InFlight;
 use super::meaning::Meaning;
 use super::names::ClientStatements;
 use super::outbox::Outbox;
-use super::owed::{Kind, Owed};
+use super::owed::Kind;
 use super::own::OwnBatch;
 use super::params::{ParamSet, TrackedNames};
 use super::pins::{PinRoom, Pins};
@@ -45,8 +44,6 @@ pub struct ServerFacts {
     pub statements: ServerStatements,
     /// Number of the unnamed statement it has.
     pub unnamed: Option<u64>,
-    /// Memory for the replies it will owe; always empty.
-    pub(super) spare: VecDeque<Owed>,
 }
 
 /// What a conversation is made with.
@@ -195,6 +192,8 @@ pub struct Session {
     pub(super) uses: Vec<Use>,
     pub(super) request_since: Option<Instant>,
     pub(super) xact_since: Option<Instant>,
+    #[cfg(test)]
+    pub(super) pace: super::passing::Pace,
 }
 
 impl Session {
@@ -229,6 +228,8 @@ impl Session {
             uses: Vec::new(),
             request_since: None,
             xact_since: None,
+            #[cfg(test)]
+            pace: super::passing::Pace::default(),
         }
     }
 
@@ -243,7 +244,6 @@ impl Session {
         if !self.tracks_statements() {
             facts.unnamed = None; // from here on nobody watches what becomes of it
         }
-        self.inflight.reuse(&mut facts.spare);
         let agree = self.params.is_shared_with(&facts.params) && self.wishes.are_shared_with(&facts.settings);
         self.request_since = self.request_since.map(|_| turn.now);
         self.xact_since = self.xact_since.map(|_| turn.now);
@@ -350,19 +350,9 @@ impl Session {
         self.names.len()
     }
 
-    /// Bytes counted since they were last taken, of both directions.
-    pub const fn counted_bytes(&self) -> u64 {
-        self.tally.client_bytes + self.tally.server_bytes
-    }
-
-    /// Takes what was counted since the last call.
-    pub fn take_tally(&mut self) -> Tally {
-        std::mem::take(&mut self.tally)
-    }
-
-    /// A server is gone or given back: nothing of it remains here. `facts` are those of a server given back.
-    pub fn unlink(&mut self, facts: Option<&mut ServerFacts>) {
-        self.inflight.end(facts.map(|facts| &mut facts.spare));
+    /// A server is gone or given back: nothing of it remains here.
+    pub fn unlink(&mut self) {
+        self.inflight.end();
         self.from_server = Body::default();
         if matches!(self.gate, Gate::Preparing(_) | Gate::Resetting | Gate::Errand(_)) {
             self.gate = Gate::Open;

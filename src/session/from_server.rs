@@ -8,7 +8,7 @@ use crate::proto::{FrameHeader, HEADER_LEN, PgError, Severity, SqlState, TxStatu
 use super::conversation::{Body, Gate, Halt, ServerFacts, Session, Taken, Turn};
 use super::error::SessionError;
 use super::inflight::{Fit, Misfit};
-use super::owed::{Kind, Owed, PlainParts, Why};
+use super::owed::{Kind, Owed, Why};
 use super::own::Own;
 use super::params::TrackedNames;
 use super::settings::ROLE;
@@ -34,6 +34,10 @@ impl Session {
                 break Halt::More;
             }
             let plain = self.pass_plain(input.get(at..).unwrap_or_default());
+            if self.pass_last_ready(turn, input.get(at + plain..).unwrap_or_default()) {
+                turn.to_client.pass(at..input.len());
+                return Taken { consumed: input.len(), halt: Halt::More };
+            }
             turn.to_client.pass(at..at + plain);
             at += plain;
             if self.from_server.left > 0 {
@@ -93,34 +97,6 @@ impl Session {
             turn.to_client.pass(input.start..input.start + here);
         }
         self.from_server.left -= here;
-        here
-    }
-
-    /// How many bytes at the front pass without being judged: rows, for the most part, and what ends a reply that proves
-    /// nothing. If the last message is there in part, its rest is noted.
-    fn pass_plain(&mut self, input: &[u8]) -> usize {
-        let mut end = 0;
-        let mut parts = self.inflight.plain_parts();
-        while parts != PlainParts::None
-            && let Some(rest) = input.get(end..)
-            && let Ok(Some(header)) = FrameHeader::backend(rest)
-            && !(header.tag == b'C' && (may_clear_statements(header, rest) || self.channels.watches_tags()))
-        {
-            if !parts.has(header.tag) {
-                if !self.inflight.take_plain_end(header.tag) {
-                    break;
-                }
-                self.replay.give_up();
-                parts = self.inflight.plain_parts();
-            }
-            end += header.wire_len;
-        }
-        if end == 0 {
-            return 0;
-        }
-        self.tally.server_bytes += end as u64;
-        let here = end.min(input.len());
-        self.from_server = Body { left: end - here, pass: true };
         here
     }
 
@@ -314,7 +290,7 @@ impl Session {
             _ => None,
         };
         let status = status.ok_or(SessionError::ServerProtocol("malformed ReadyForQuery"))?;
-        let mut forward = self.plain_reply(turn, b'Z', body)?;
+        let mut forward = self.pass_ready(turn) || self.plain_reply(turn, b'Z', body)?;
         self.tx = status;
         self.nudged = false;
         if self.inflight.is_empty() {
@@ -369,11 +345,6 @@ impl Session {
     pub fn server_lost() -> PgError {
         PgError::fatal(SqlState::CONNECTION_FAILURE, "server connection lost")
     }
-}
-
-/// Whether a command completion may be DEALLOCATE ALL or DISCARD ALL, by its first letter, or cannot be told yet.
-fn may_clear_statements(header: FrameHeader, message: &[u8]) -> bool {
-    message.len() < header.wire_len || message.get(HEADER_LEN) == Some(&b'D')
 }
 
 /// The server's last word reaches the client once (R22): as it came, or remade if it came in part or lacks what clients

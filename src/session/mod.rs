@@ -27,6 +27,7 @@ mod owed;
 mod own;
 mod packed;
 mod params;
+mod passing;
 mod pins;
 mod quiescent;
 mod records;

@@ -193,17 +193,27 @@ pub(super) enum Progress {
     Done,
 }
 
+/// Which reply completes which entry.
+#[inline]
+pub(super) const fn completes(kind: Kind, tag: u8) -> bool {
+    match kind {
+        Kind::Parse => tag == b'1',
+        Kind::Bind => tag == b'2',
+        Kind::Close => tag == b'3',
+        Kind::DescribeStatement | Kind::DescribePortal => matches!(tag, b'T' | b'n'),
+        Kind::Execute => matches!(tag, b'C' | b'I' | b's'),
+        Kind::Sync | Kind::MaybeSync | Kind::Query | Kind::FunctionCall => tag == b'Z',
+    }
+}
+
 /// The table of R15: whether a reply fits an entry, and whether it completes it.
 #[inline]
 pub(super) fn step(kind: Kind, tag: u8, copy: CopyState) -> Option<Progress> {
     use Progress::{Done, Part};
+    if completes(kind, tag) {
+        return Some(Done);
+    }
     match (kind, tag) {
-        (Kind::Parse, b'1')
-        | (Kind::Bind, b'2')
-        | (Kind::Close, b'3')
-        | (Kind::DescribeStatement | Kind::DescribePortal, b'T' | b'n')
-        | (Kind::Execute, b'C' | b'I' | b's')
-        | (Kind::Sync | Kind::MaybeSync | Kind::Query | Kind::FunctionCall, b'Z') => Some(Done),
         (Kind::DescribeStatement, b't')
         | (Kind::Execute, b'D' | b'G' | b'H')
         | (Kind::Query, b'T' | b'D' | b'C' | b'I' | b'G' | b'H')

@@ -4,7 +4,7 @@ use super::*;
 
 /// A conversation of another client of the same pool, with the same server.
 fn another(talk: &mut Talk) {
-    talk.session.unlink(Some(&mut talk.facts));
+    talk.session.unlink();
     talk.session = Session::new(rules(SessionState::Track), ParamSet::default());
 }
 
@@ -109,7 +109,7 @@ fn r55_execute_parses_a_text_as_it_is_read_now_and_shares_it_with_those_who_read
     talk.server(&[done("SET"), status("DateStyle", "German"), replies("Z")].concat());
     talk.survey();
     talk.answer(&[["set", "datestyle", "German"]]);
-    talk.session.unlink(Some(&mut talk.facts));
+    talk.session.unlink();
     talk.facts = ServerFacts::default();
     talk.facts.params.set(style, b"German");
     let (sent, _, _) = talk.run(true, &query("execute a"));

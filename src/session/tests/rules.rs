@@ -70,7 +70,7 @@ fn t18_t19_names_and_the_unnamed_statement_follow_the_client_to_another_server()
     let mut talk = Talk::transaction();
     talk.client(&all(&[parse("s", "select 41"), parse("", "select 42"), sync()]));
     talk.server(&replies("11Z"));
-    talk.session.unlink(None);
+    talk.session.unlink();
     talk.facts = ServerFacts { unnamed: Some(999), ..ServerFacts::default() };
     let (server, _) = talk.client(&all(&[bind("s"), bind(""), sync()]));
     assert_eq!(server, "P(pooler_1) B(pooler_1) P() B() S");

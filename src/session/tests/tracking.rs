@@ -24,7 +24,7 @@ impl Talk {
 
     /// The client goes on with a server that has nothing in force; what that is told first.
     pub(super) fn relink(&mut self) -> String {
-        self.session.unlink(Some(&mut self.facts));
+        self.session.unlink();
         self.facts = ServerFacts::default();
         String::from_utf8_lossy(&self.act(Session::link).0).into_owned()
     }
