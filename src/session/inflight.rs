@@ -193,6 +193,12 @@ impl InFlight {
         self.queue.iter().any(|owed| matches!(owed.kind, Kind::Execute | Kind::Query))
     }
 
+    /// Whether another COPY IN may begin behind the one under way: in its own text, or by what was sent since.
+    pub fn may_copy_again(&self) -> bool {
+        let may_copy = |owed: &Owed| matches!(owed.kind, Kind::Execute | Kind::Query);
+        self.copy_is_simple() || self.queue.iter().skip(1).any(may_copy)
+    }
+
     /// Whether the COPY under way was started by a simple query.
     pub fn copy_is_simple(&self) -> bool {
         self.head().is_some_and(|owed| owed.kind == Kind::Query)

@@ -73,8 +73,8 @@ impl Session {
         }
     }
 
-    /// On the server it has just got the client may do what its texts do not tell.
-    pub(super) fn note_link(&mut self) {
+    /// In the transaction that it begins on its server the client may do what its texts do not tell.
+    pub(super) fn note_unseen(&mut self) {
         let unseen = self.unseen();
         if !unseen.is_empty() {
             self.traces.get_or_insert_default().features |= unseen;
