@@ -54,9 +54,10 @@ impl Relay {
     fn run_errand(&self, ear: &Rc<Ear>, errand: Errand) -> Option<bool> {
         if ear.progress() == Progress::None {
             if errand == Errand::Register && !self.is_understood() {
-                return Some(false);
+                ear.set_progress(Progress::Refused); // what the server has to say of it is for the client
+            } else {
+                Listener::ask(&self.home, ear, errand);
             }
-            Listener::ask(&self.home, ear, errand);
         }
         match ear.progress() {
             Progress::Waiting | Progress::None => None,

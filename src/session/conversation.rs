@@ -247,7 +247,7 @@ impl Session {
         let agree = self.params.is_shared_with(&facts.params) && self.wishes.are_shared_with(&facts.settings);
         self.request_since = self.request_since.map(|_| turn.now);
         self.xact_since = self.xact_since.map(|_| turn.now);
-        self.note_link();
+        self.note_unseen();
         if !agree {
             self.put_in_force(turn);
         }

@@ -6,7 +6,7 @@ use crate::proto::{FrameHeader, HEADER_LEN, PgError, SqlState, TargetView, put_r
 
 use super::conversation::{Body, Gate, Halt, Session, Taken, Turn};
 use super::error::SessionError;
-use super::owed::{Kind, Why};
+use super::owed::{CopyState, Kind, Why};
 
 /// A Query up to this size is held whole, so that its words can be read; a larger one streams, and its server is asked
 /// afterwards whether anything came of it. The size of a worker's read buffer.
@@ -207,6 +207,9 @@ impl Session {
         if self.xact_since.is_none() {
             self.xact_since = Some(turn.now);
             self.tally.xacts += 1;
+            if turn.facts.is_some() && self.traces.is_none() {
+                self.note_unseen(); // it may have the server still, although it has been asked
+            }
         }
     }
 
@@ -255,9 +258,15 @@ impl Session {
 
     /// CopyDone or CopyFail: what it means depends on whether the server has entered COPY IN (R26 to R28).
     fn copy_end(&mut self) -> Act {
-        if self.inflight.copy().is_in() {
-            self.inflight.copy_ended_by_client();
-            return Act::Pass;
+        match self.inflight.copy() {
+            CopyState::In { ended: false } => {
+                self.inflight.copy_ended_by_client();
+                return Act::Pass;
+            }
+            // That was the end of another COPY.
+            CopyState::In { ended: true } if !self.inflight.may_copy_again() => return Act::Drop,
+            CopyState::In { ended: true } => return Act::Stop(Halt::Wait),
+            CopyState::None | CopyState::Out => {}
         }
         if self.inflight.is_empty() || !self.inflight.is_certain() {
             return Act::Drop;

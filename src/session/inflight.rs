@@ -99,7 +99,7 @@ impl InFlight {
 
     /// What is owed if the server skips to the next Sync.
     pub(super) fn behind_an_error(&self) -> impl Iterator<Item = &Owed> {
-        self.queue.iter().skip_while(|owed| !matches!(owed.kind, Kind::Sync | Kind::MaybeSync))
+        self.queue.iter().skip_while(|owed| !owed.is_sync())
     }
 
     /// Notes that a Flush was sent: nothing is owed, but the server is not at rest before the next Sync.
@@ -222,9 +222,14 @@ impl InFlight {
         self.copy
     }
 
-    /// Whether something is under way that might start COPY IN.
+    /// Whether something is executed that is under way, and so might start COPY IN.
     pub fn may_copy(&self) -> bool {
-        self.queue.iter().any(|owed| matches!(owed.kind, Kind::Execute | Kind::Query))
+        self.queue.iter().any(Owed::may_copy)
+    }
+
+    /// Whether another COPY IN may begin behind the one under way: in its own text, or by what was sent since.
+    pub fn may_copy_again(&self) -> bool {
+        self.copy_is_simple() || self.queue.iter().skip(1).any(Owed::may_copy)
     }
 
     /// Whether the COPY under way was started by a simple query.
@@ -334,13 +339,8 @@ impl InFlight {
             | Kind::Execute
             | Kind::Close => {
                 self.queue.pop_front();
-                while let Some(next) = self.queue.front() {
-                    if matches!(next.kind, Kind::Sync | Kind::MaybeSync) {
-                        break;
-                    }
-                    if let Some(owed) = self.queue.pop_front() {
-                        dropped(owed);
-                    }
+                while let Some(owed) = self.queue.pop_front_if(|owed| !owed.is_sync()) {
+                    dropped(owed);
                 }
                 self.skipping = self.queue.is_empty();
                 self.batch_open |= self.skipping;
@@ -352,8 +352,7 @@ impl InFlight {
     /// As many `Z` as there were Syncs: all of them were answered, and nothing is doubtful any more.
     fn count_ready(&mut self) {
         self.ready_seen += 1;
-        let is_sync = |owed: &&Owed| matches!(owed.kind, Kind::Sync | Kind::MaybeSync);
-        let entries = self.queue.iter().take_while(is_sync).count();
+        let entries = self.queue.iter().take_while(|owed| owed.is_sync()).count();
         if self.ready_seen >= self.maybe_syncs + entries - 1 {
             self.settle();
         }
@@ -361,7 +360,7 @@ impl InFlight {
 
     /// A reply other than `Z` fixes the position: the Syncs before the first other entry are settled.
     fn settle(&mut self) {
-        while self.queue.front().is_some_and(|owed| matches!(owed.kind, Kind::Sync | Kind::MaybeSync)) {
+        while self.queue.front().is_some_and(Owed::is_sync) {
             self.queue.pop_front();
         }
         (self.maybe_syncs, self.ready_seen) = (0, 0);

@@ -132,6 +132,16 @@ pub struct Owed {
 }
 
 impl Owed {
+    /// Whether it is executed, and so might start COPY IN.
+    pub(super) const fn may_copy(&self) -> bool {
+        matches!(self.kind, Kind::Execute | Kind::Query)
+    }
+
+    /// Whether it is a Sync, swallowed or not.
+    pub(super) const fn is_sync(&self) -> bool {
+        matches!(self.kind, Kind::Sync | Kind::MaybeSync)
+    }
+
     /// Whether it is what a `Z` answers.
     pub(super) const fn ends_segment(&self) -> bool {
         matches!(self.kind, Kind::Sync | Kind::MaybeSync | Kind::Query | Kind::FunctionCall)

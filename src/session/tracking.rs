@@ -78,6 +78,12 @@ impl Session {
     pub fn ask_survey(&mut self, turn: &mut Turn<'_>) {
         self.give_pin_notice(turn);
         let unseen = self.unseen();
+        if let Some(traces) = &mut self.traces
+            && traces.names.iter().any(|name| **name == *SESSION_AUTHORIZATION)
+            && !traces.names.iter().any(|name| **name == *ROLE)
+        {
+            traces.names.push(ROLE.into()); // which it has ended
+        }
         let Some(traces) = &self.traces else { return };
         let features = traces.features | unseen;
         let mut survey = Survey::of(features, &traces.names, traces.doubtful, self.pinned_for());

@@ -45,7 +45,7 @@ pub const NOT_DRAWN: &[(&str, &str)] = &[
         "they are refused with PostgreSQL's own error",
     ),
     (
-        "Other statements behind a RESET in one text",
+        "Other statements behind a RESET in one text of a client with startup values",
         "they see the server's values; the client's own are in force again when the text is done",
     ),
     (
@@ -68,6 +68,10 @@ pub const NOT_DRAWN: &[(&str, &str)] = &[
         "A Bind of a statement that was described before DDL, behind an Execute in one batch on a server that lacks it, \
          or if the description has more than 16 kB",
         "the new columns come without PostgreSQL's one error",
+    ),
+    (
+        "A Bind or Describe outside a transaction block, after DDL has changed the columns of a statement that was not described",
+        "it is parsed anew unseen, where PostgreSQL gives an error until the client does that itself",
     ),
     (
         "A Parse of a known text outside a transaction block that is first bound within one, after DDL",
@@ -101,6 +105,10 @@ pub const NOT_DRAWN: &[(&str, &str)] = &[
         "RESET in a transaction block, before SET TRANSACTION or what others commit, by a client with startup values \
          that are not ASCII or a search path in a spelling of its own",
         "putting them in force again takes the block's snapshot",
+    ),
+    (
+        "SET TRANSACTION behind a Describe of a statement in the same transaction",
+        "where the server lacks the statement it is parsed, which takes the transaction's snapshot",
     ),
     (
         "`set_config(name, $1, ...)` with NULL, RESET within DO, and statements behind a RESET in one batch",

@@ -175,6 +175,21 @@ fn t30_by_policy_the_server_is_asked_after_every_transaction() {
     assert!(talk.survey().contains("pg_locks"), "before it lets the server go, all is asked");
 }
 
+/// What the client says while the server is asked waits for the answer, and runs on that server: nobody links it anew.
+#[test]
+fn t30_what_waits_for_the_answer_is_a_transaction_to_ask_about_too() {
+    let mut talk = talk(SessionState::Verify);
+    talk.act(Session::link);
+    talk.client(&query("select harmless()"));
+    talk.server(&replies("TDCZ"));
+    assert!(talk.survey().contains("pg_my_temp_schema"));
+    assert_eq!(talk.run(true, &query("select takes_a_lock()")).2.halt, Halt::Wait);
+    talk.answer(&[]);
+    talk.client(&query("select takes_a_lock()"));
+    talk.server(&replies("TDCZ"));
+    assert!(!talk.at_rest() && talk.survey().contains("pg_locks"));
+}
+
 #[test]
 fn who_a_function_has_made_of_the_session_shows_in_its_report() {
     let mut talk = talk(SessionState::Track);
