@@ -22,14 +22,11 @@ impl Relay {
             tally.publish(&mut self.home.counters.borrow_mut());
         }
         let entry = &self.entry;
-        if request.is_some() && entry.request_since.get().is_none() {
-            entry.request_at.set(request);
-        }
         entry.set_request(request);
         let linked = self.link.is_some();
-        let running = linked && self.session.is_running();
-        entry.running.set(running);
         let preparing = linked && self.session.is_preparing();
+        let running = linked && !preparing && self.session.is_running();
+        entry.running.set(running);
         // What waits for a server is a request already, although nothing of it was sent.
         let asks = request.is_some() || self.stall != Stall::None;
         let in_block = self.session.tx() != TxStatus::Idle;

@@ -258,7 +258,11 @@ impl ClientEntry {
 
     /// Notes that a request is open since then, or none.
     pub(super) fn set_request(&self, since: Option<Instant>) {
-        if since != self.request_since.get() {
+        let known = self.request_since.get();
+        if since != known {
+            if known.is_none() {
+                self.request_at.set(since);
+            }
             self.request_since.set(since);
             self.overran.set(false);
         }

@@ -114,7 +114,7 @@ impl Relay {
         let Ok(Some(header)) = FrameHeader::frontend(input) else { return Ok(0) };
         out.clear();
         let taken = self.session.refuse_batch(&told, header, input.len(), &mut out.to_client);
-        send(&mut self.stream, cx, &out.to_client, &[], &mut self.unsent).map_err(gone)?;
+        send(&mut self.stream, cx, &mut out.to_client, &[], &mut self.unsent).map_err(gone)?;
         Ok(taken)
     }
 
@@ -134,7 +134,7 @@ impl Relay {
         }
         let Some(evidence) = self.session.try_release(unsent, unread) else { return Ok(()) };
         let Some(Link { mut lease, .. }) = self.link.take() else { return Ok(()) };
-        self.session.unlink(Some(&mut lease.facts));
+        self.session.unlink();
         self.entry.server.set(None);
         let settings = self.home.settings.borrow();
         if lease.entry.cancels.get() > 0 || settings.reset_query.is_some() {

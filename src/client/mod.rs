@@ -4,8 +4,8 @@
 //!
 //! Reading order: `door` (how many may try), `handshake` (encryption and startup packet), `login` (who it is),
 //! `parameters` (what it wants), `packet` and `end` (packets before login, and how it can go wrong); then `relay`
-//! (the conversation), `resting` (what stays of an idle client), `notices` (notifications), `wire` (bytes that
-//! wait), `entry` (what the worker may see), `ended`.
+//! (the conversation), `hearing` (what has arrived), `short` (its commonest turns), `resting` (what stays of an idle
+//! client), `notices` (notifications), `wire` (bytes that wait), `entry` (what the worker may see), `ended`.
 
 mod books;
 mod door;
@@ -15,6 +15,7 @@ mod entry;
 mod handshake;
 #[cfg(test)]
 mod handshake_tests;
+mod hearing;
 #[cfg(test)]
 mod hostile_tests;
 mod linking;
@@ -30,6 +31,9 @@ mod relay;
 #[cfg(test)]
 mod relay_tests;
 mod resting;
+mod short;
+#[cfg(test)]
+mod short_tests;
 #[cfg(test)]
 mod test_config;
 #[cfg(test)]

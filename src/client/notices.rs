@@ -43,7 +43,7 @@ impl Relay {
         if self.unsent.is_empty() {
             out.clear();
             if self.session.deliver_heard(&mut out.to_client) {
-                send(&mut self.stream, cx, &out.to_client, &[], &mut self.unsent).map_err(gone)?;
+                send(&mut self.stream, cx, &mut out.to_client, &[], &mut self.unsent).map_err(gone)?;
                 moved = true;
             }
         }
@@ -54,9 +54,10 @@ impl Relay {
     fn run_errand(&self, ear: &Rc<Ear>, errand: Errand) -> Option<bool> {
         if ear.progress() == Progress::None {
             if errand == Errand::Register && !self.is_understood() {
-                return Some(false);
+                ear.set_progress(Progress::Refused); // what the server has to say of it is for the client
+            } else {
+                Listener::ask(&self.home, ear, errand);
             }
-            Listener::ask(&self.home, ear, errand);
         }
         match ear.progress() {
             Progress::Waiting | Progress::None => None,

@@ -4,7 +4,7 @@
 //! only after authentication: nothing of it reaches a server before (R78, S8).
 
 use crate::config::Config;
-use crate::proto::{PgError, SqlState, StartupMessage, parse_options};
+use crate::proto::{PgError, StartupMessage, parse_options};
 
 /// Parameters that are followed for every client, in PostgreSQL's spelling.
 const TRACKED: [&str; 8] = [
@@ -25,12 +25,11 @@ pub type Wanted = (String, Vec<u8>);
 /// `options`, as in PostgreSQL, which judges them later.
 ///
 /// # Errors
-/// FATAL for a text in `options` that is no list of settings.
+/// FATAL for a text in `options` that PostgreSQL would not read.
 pub fn choose_parameters(message: &StartupMessage, config: &Config) -> Result<Vec<Wanted>, PgError> {
     let mut chosen = Vec::new();
     let options = match &message.options {
-        Some(text) => parse_options(text)
-            .map_err(|error| PgError::fatal(SqlState::PROTOCOL_VIOLATION, error.to_string()))?,
+        Some(text) => parse_options(text)?,
         None => Vec::new(),
     };
     let drops_options = is_ignored("options", config);
@@ -79,7 +78,7 @@ fn question_marks(value: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::client::test_config::config;
-    use crate::proto::StartupPacket;
+    use crate::proto::{SqlState, StartupPacket};
 
     fn chosen(pairs: &[(&str, &[u8])]) -> Result<Vec<Wanted>, PgError> {
         let mut body = b"\0\0\0\0\0\x03\0\0user\0bob\0".to_vec();
@@ -120,7 +119,7 @@ mod tests {
             pairs(chosen(&[("statement_timeout", b"5"), ("nonsense", b"1")])),
             ["statement_timeout=5", "nonsense=1"]
         );
-        assert_eq!(chosen(&[("options", b"-d 5")]).unwrap_err().code, SqlState::PROTOCOL_VIOLATION);
+        assert_eq!(chosen(&[("options", b"-x")]).unwrap_err().code, SqlState::SYNTAX_ERROR);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::time::Instant;
 use super::ended::Ended;
 use super::entry::ClientEntry;
 use super::linking::turn;
-use super::wire::{Outboxes, Scratch, consume, flush, send};
+use super::wire::{Outboxes, Scratch, flush, send};
 use crate::net::Stream;
 #[cfg(test)]
 use crate::net::rt;
@@ -55,7 +55,7 @@ pub(super) enum Stall {
 /// Which sides have told in this round that there is nothing to read, and will wake the task when there is.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Dry {
-    client: bool,
+    pub(super) client: bool,
     pub(super) server: bool,
 }
 
@@ -75,6 +75,9 @@ pub(super) struct Relay {
     pub(super) dry: Dry,
     /// What stalled may have changed: look at the carry again.
     pub(super) retry: bool,
+    /// All turns are rounds, so that a test can compare.
+    #[cfg(test)]
+    pub(super) plods: bool,
 }
 
 impl Relay {
@@ -92,6 +95,8 @@ impl Relay {
             stall: Stall::None,
             dry: Dry::default(),
             retry: false,
+            #[cfg(test)]
+            plods: false,
         }
     }
 
@@ -126,6 +131,22 @@ impl Relay {
         now: Instant,
         scratch: &mut Scratch,
     ) -> Poll<Ended> {
+        match self.short_turn(cx, now, scratch) {
+            Ok(false) => {}
+            Ok(true) => {
+                self.publish(now, false);
+                return Poll::Pending;
+            }
+            Err(ended) => {
+                self.publish(now, true);
+                return Poll::Ready(ended);
+            }
+        }
+        self.poll_rounds(cx, now, scratch)
+    }
+
+    #[inline(never)]
+    fn poll_rounds(&mut self, cx: &mut Context<'_>, now: Instant, scratch: &mut Scratch) -> Poll<Ended> {
         for _ in 0..ROUNDS_PER_TURN {
             match self.round(cx, now, scratch) {
                 Ok(true) => {}
@@ -174,7 +195,8 @@ impl Relay {
     }
 
     /// Whether another look would surely find nothing, and whatever comes next wakes this task.
-    fn is_settled(&self, cx: &Context<'_>) -> bool {
+    #[inline]
+    pub(super) fn is_settled(&self, cx: &Context<'_>) -> bool {
         let stalls = match self.stall {
             Stall::None => self.checkout.is_some(),
             Stall::Server => self.checkout.is_none(), // else it was asked in this round
@@ -199,57 +221,13 @@ impl Relay {
         if !self.unsent.is_empty() {
             return Ok(false); // back-pressure: the client has not taken what it has
         }
-        let Some(link) = &mut self.link else { return Ok(false) };
-        let n = match link.lease.stream.poll_read(cx, &mut scratch.read) {
-            Poll::Pending if link.mute => return Err(Ended::ServerLost(None)),
-            Poll::Pending => {
-                self.dry.server = true;
-                return Ok(false);
-            }
-            Poll::Ready(Ok(0)) => return Err(Ended::ServerLost(None)),
-            Poll::Ready(Ok(n)) => n,
-            Poll::Ready(Err(error)) => return Err(Ended::ServerLost(Some(error))),
-        };
-        let arrived = scratch.read.get(..n).unwrap_or_default();
-        let mut unread = std::mem::take(&mut link.unread);
-        let (taken, outcome) = if unread.is_empty() {
-            let (taken, outcome) = self.take_from_server(cx, now, &mut scratch.out, arrived);
-            unread.extend_from_slice(arrived.get(taken..).unwrap_or_default());
-            (0, outcome)
-        } else {
-            unread.extend_from_slice(arrived);
-            self.take_from_server(cx, now, &mut scratch.out, &unread)
-        };
-        consume(&mut unread, taken);
-        // Whatever becomes of the client, the server's position is not lost.
-        if let Some(link) = &mut self.link {
-            link.unread = unread;
+        if self.link.is_none() {
+            return Ok(false);
         }
-        outcome?;
-        self.retry |= self.stall == Stall::Replies;
+        let Some(n) = self.read_server(cx, &mut scratch.read)? else { return Ok(false) };
+        let arrived = scratch.read.get(..n).unwrap_or_default();
+        self.server_said(cx, now, &mut scratch.out, arrived)?;
         Ok(true)
-    }
-
-    fn take_from_server(
-        &mut self,
-        cx: &mut Context<'_>,
-        now: Instant,
-        out: &mut Outboxes,
-        input: &[u8],
-    ) -> (usize, Result<(), Ended>) {
-        let Some(link) = &mut self.link else { return (0, Ok(())) };
-        out.clear();
-        let taken = {
-            let mut catalog = self.home.catalog.borrow_mut();
-            let mut turn = turn(now, Some(&mut link.lease), &mut catalog, &self.home, out);
-            self.session.on_server(&mut turn, input)
-        };
-        let sent = self.send_both(cx, out, input);
-        let outcome = match taken.halt {
-            Halt::End(error) => Err(Ended::Session(error)),
-            Halt::More | Halt::NeedServer | Halt::Wait => sent,
-        };
-        (taken.consumed, outcome)
     }
 
     fn pump_client(
@@ -269,15 +247,7 @@ impl Relay {
         if full {
             return if self.stream.has_hung_up() { Err(Ended::ClientGone(None)) } else { Ok(false) };
         }
-        let n = match self.stream.poll_read(cx, &mut scratch.read) {
-            Poll::Pending => {
-                self.dry.client = true;
-                return Ok(false);
-            }
-            Poll::Ready(Ok(0)) => return Err(Ended::ClientGone(None)),
-            Poll::Ready(Ok(n)) => n,
-            Poll::Ready(Err(error)) => return Err(Ended::ClientGone(Some(error))),
-        };
+        let Some(n) = self.read_client(cx, &mut scratch.read)? else { return Ok(false) };
         self.entry.heard(now);
         let arrived = scratch.read.get(..n).unwrap_or_default();
         if waits {
@@ -285,32 +255,14 @@ impl Relay {
             if self.stall == Stall::None {
                 self.stall = Stall::Peer;
             }
-        } else if self.carry.is_empty() {
-            let taken = self.take_from_client(cx, now, &mut scratch.out, arrived)?;
-            self.carry.extend_from_slice(arrived.get(taken..).unwrap_or_default());
         } else {
-            self.carry.extend_from_slice(arrived);
-            self.advance_carry(cx, now, &mut scratch.out)?;
+            self.client_said(cx, now, &mut scratch.out, arrived)?;
         }
         Ok(true)
     }
 
-    #[inline(never)]
-    pub(super) fn advance_carry(
-        &mut self,
-        cx: &mut Context<'_>,
-        now: Instant,
-        out: &mut Outboxes,
-    ) -> Result<(), Ended> {
-        let mut carry = std::mem::take(&mut self.carry);
-        let taken = self.take_from_client(cx, now, out, &carry)?;
-        consume(&mut carry, taken);
-        self.carry = carry;
-        Ok(())
-    }
-
     /// Gives client bytes to the session, linking a server in between if one is free at once.
-    fn take_from_client(
+    pub(super) fn take_from_client(
         &mut self,
         cx: &mut Context<'_>,
         now: Instant,
@@ -372,16 +324,16 @@ impl Relay {
     pub(super) fn send_both(
         &mut self,
         cx: &mut Context<'_>,
-        out: &Outboxes,
+        out: &mut Outboxes,
         input: &[u8],
     ) -> Result<(), Ended> {
         if let Some(link) = &mut self.link
             && !link.mute
         {
-            let sent = send(&mut link.lease.stream, cx, &out.to_server, input, &mut link.unsent);
+            let sent = send(&mut link.lease.stream, cx, &mut out.to_server, input, &mut link.unsent);
             link.mute = sent.is_err();
         }
-        send(&mut self.stream, cx, &out.to_client, input, &mut self.unsent).map_err(gone)
+        send(&mut self.stream, cx, &mut out.to_client, input, &mut self.unsent).map_err(gone)
     }
 
     #[cold]

@@ -71,7 +71,7 @@ impl Outboxes {
 pub(super) fn send(
     stream: &mut Stream,
     cx: &mut Context<'_>,
-    outbox: &Outbox,
+    outbox: &mut Outbox,
     input: &[u8],
     unsent: &mut Vec<u8>,
 ) -> io::Result<()> {
@@ -81,10 +81,11 @@ pub(super) fn send(
 fn send_some(
     stream: &mut Stream,
     cx: &mut Context<'_>,
-    outbox: &Outbox,
+    outbox: &mut Outbox,
     input: &[u8],
     unsent: &mut Vec<u8>,
 ) -> io::Result<()> {
+    outbox.gather(input);
     match outbox.single(input) {
         Some(whole) if unsent.is_empty() => send_whole(stream, cx, whole, unsent),
         _ => send_pieces(stream, cx, outbox, input, unsent),

@@ -21,7 +21,7 @@ pub use frontend::{
 };
 pub use pg_error::{PgError, Severity, SqlState};
 pub use startup::{
-    LENGTH_WORD, MAX_STARTUP_WORD, NAME_LIMIT, NEWEST_MINOR, OptionsError, Replication, StartupError,
-    StartupMessage, StartupPacket, clip_name, parse_options, put_unsupported_major, startup_length,
+    LENGTH_WORD, MAX_STARTUP_WORD, NAME_LIMIT, NEWEST_MINOR, Replication, StartupError, StartupMessage,
+    StartupPacket, clip_name, parse_options, put_unsupported_major, startup_length,
 };
 pub use tx::TxStatus;

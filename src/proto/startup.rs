@@ -8,7 +8,7 @@ mod options;
 #[cfg(test)]
 mod tests;
 
-pub use options::{OptionsError, parse_options};
+pub use options::parse_options;
 
 use super::{PgError, SqlState};
 

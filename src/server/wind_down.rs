@@ -218,7 +218,7 @@ pub async fn try_startup(
         session.release_after_end(0, unread.len())
     };
     let Ok(Some(evidence)) = rt::timeout_at(home.recovery_deadline(), trial).await else {
-        lease.retire(RetireReason::Crashed);
+        lease.retire(RetireReason::VarChangeFailed);
         return Err(None);
     };
     let startup = session.take_trial(&home.names, &lease.facts);
@@ -346,6 +346,7 @@ const fn leaves_work_behind(reason: RetireReason) -> bool {
             | RetireReason::QueryTimeout
             | RetireReason::UnknownPacket
             | RetireReason::ResetQueryFailed
+            | RetireReason::VarChangeFailed
     )
 }
 

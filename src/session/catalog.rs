@@ -27,6 +27,8 @@ pub struct Statement {
     rest_len: usize,
     /// Counts how often its plans were found stale.
     generation: Cell<u32>,
+    /// Fingerprint of the columns that clients were told of, by plans of this generation.
+    columns: Cell<Option<u64>>,
     /// What it may do to a session, read as most clients write.
     digest: OnceCell<Option<Box<Digest>>>,
     /// It surely does nothing to a session, however it is read.
@@ -41,6 +43,7 @@ impl Statement {
             key,
             rest_len,
             generation: Cell::new(0),
+            columns: Cell::new(None),
             digest: OnceCell::new(),
             plain: OnceCell::new(),
         }
@@ -74,6 +77,22 @@ impl Statement {
     /// A plan of it was found stale, so those on other servers are, too.
     pub(super) fn age(&self) {
         self.generation.set(self.generation.get().wrapping_add(1));
+        self.columns.set(None);
+    }
+
+    /// Whether clients were told of its columns.
+    pub(super) const fn has_known_columns(&self) -> bool {
+        self.columns.get().is_some()
+    }
+
+    /// Its columns are described. If others were before, plans and promises of that time are void; whether they are.
+    pub(super) fn note_columns(&self, seen: u64) -> bool {
+        let changed = self.columns.get().is_some_and(|known| known != seen);
+        if changed {
+            self.age();
+        }
+        self.columns.set(Some(seen));
+        changed
     }
 
     /// What it may do to a session, if anything, for a client whose texts are read as most are.

@@ -49,6 +49,11 @@ impl Channels {
         Self { ear, ..Self::default() }
     }
 
+    /// Whether it listens to nothing.
+    pub(super) const fn is_deaf(&self) -> bool {
+        self.ear.is_none()
+    }
+
     /// Whether command tags matter now.
     pub(super) const fn watches_tags(&self) -> bool {
         !self.unlistened.is_empty()

@@ -3,11 +3,10 @@
 //! `from_client` and `from_server` beside this file are the two directions. All progress lives here and in
 //! [`ServerFacts`], none in a future: whoever moves the bytes may stop at any point.
 
-use std::collections::VecDeque;
 use std::time::Instant;
 
 use crate::config::{PoolMode, SessionState};
-use crate::proto::{FrameHeader, PgError, SqlState, TxStatus, put_ready};
+use crate::proto::{FrameHeader, PgError, TxStatus, put_ready};
 
 use super::answer::Answer;
 use super::catalog::Catalog;
@@ -18,7 +17,7 @@ use super::inflight::InFlight;
 use super::meaning::Meaning;
 use super::names::ClientStatements;
 use super::outbox::Outbox;
-use super::owed::{Kind, Owed};
+use super::owed::Kind;
 use super::own::OwnBatch;
 use super::params::{ParamSet, TrackedNames};
 use super::pins::{PinRoom, Pins};
@@ -45,8 +44,6 @@ pub struct ServerFacts {
     pub statements: ServerStatements,
     /// Number of the unnamed statement it has.
     pub unnamed: Option<u64>,
-    /// Memory for the replies it will owe; always empty.
-    pub(super) spare: VecDeque<Owed>,
 }
 
 /// What a conversation is made with.
@@ -184,6 +181,8 @@ pub struct Session {
     pub(super) replay: Replay,
     /// What it listens to.
     pub(super) channels: Channels,
+    /// Questions of our own about columns that are not answered yet.
+    pub(super) checks: usize,
     /// The answer to our own question, as far as it has come.
     pub(super) answer: Answer,
     /// Counts what Sync, Query and FunctionCall separate.
@@ -193,6 +192,8 @@ pub struct Session {
     pub(super) uses: Vec<Use>,
     pub(super) request_since: Option<Instant>,
     pub(super) xact_since: Option<Instant>,
+    #[cfg(test)]
+    pub(super) pace: super::passing::Pace,
 }
 
 impl Session {
@@ -220,12 +221,15 @@ impl Session {
             restore: None,
             replay: Replay::default(),
             channels: Channels::default(),
+            checks: 0,
             answer: Answer::default(),
             segment: 0,
             tally: Tally::default(),
             uses: Vec::new(),
             request_since: None,
             xact_since: None,
+            #[cfg(test)]
+            pace: super::passing::Pace::default(),
         }
     }
 
@@ -240,11 +244,10 @@ impl Session {
         if !self.tracks_statements() {
             facts.unnamed = None; // from here on nobody watches what becomes of it
         }
-        self.inflight.reuse(&mut facts.spare);
         let agree = self.params.is_shared_with(&facts.params) && self.wishes.are_shared_with(&facts.settings);
         self.request_since = self.request_since.map(|_| turn.now);
         self.xact_since = self.xact_since.map(|_| turn.now);
-        self.note_link();
+        self.note_unseen();
         if !agree {
             self.put_in_force(turn);
         }
@@ -347,19 +350,9 @@ impl Session {
         self.names.len()
     }
 
-    /// Bytes counted since they were last taken, of both directions.
-    pub const fn counted_bytes(&self) -> u64 {
-        self.tally.client_bytes + self.tally.server_bytes
-    }
-
-    /// Takes what was counted since the last call.
-    pub fn take_tally(&mut self) -> Tally {
-        std::mem::take(&mut self.tally)
-    }
-
-    /// A server is gone or given back: nothing of it remains here. `facts` are those of a server given back.
-    pub fn unlink(&mut self, facts: Option<&mut ServerFacts>) {
-        self.inflight.end(facts.map(|facts| &mut facts.spare));
+    /// A server is gone or given back: nothing of it remains here.
+    pub fn unlink(&mut self) {
+        self.inflight.end();
         self.from_server = Body::default();
         if matches!(self.gate, Gate::Preparing(_) | Gate::Resetting | Gate::Errand(_)) {
             self.gate = Gate::Open;
@@ -370,7 +363,7 @@ impl Session {
         }
         self.replay.give_up();
         (self.recall, self.meaning) = (Recall::Sure, Meaning::Known);
-        self.nudged = false;
+        (self.nudged, self.checks) = (false, 0);
     }
 
     /// Gives the replies whose turn has come and that are made here (R17). In the middle of a reply of the server
@@ -390,10 +383,5 @@ impl Session {
             self.replay.give_up();
             self.names.confirm();
         }
-    }
-
-    /// A named limit of the pooler, answered as an ERROR in its place.
-    pub(super) fn limit_error(what: &'static str) -> PgError {
-        PgError::error(SqlState::PROGRAM_LIMIT_EXCEEDED, what)
     }
 }

@@ -15,9 +15,8 @@ use super::catalog::Statement;
 use super::conversation::{Halt, ServerFacts, Session, Turn};
 use super::error::SessionError;
 use super::from_client::{Act, whole_body};
-use super::names::cut;
 use super::owed::{Kind, Why};
-use super::refusals::{AGAIN, stale_promise, taken};
+use super::refusals::{AGAIN, limit_error, stale_promise, taken};
 use super::statements::Lookup;
 
 /// A Parse up to this size is held whole, so that its text can be compared and prepared again elsewhere. Larger
@@ -83,6 +82,7 @@ impl Session {
         }
         self.send_parse(turn, &statement);
         self.send(Kind::Parse, Why::NamedParse);
+        self.check_columns(turn, &statement);
         Act::Rewritten { front: header.wire_len }
     }
 
@@ -102,7 +102,7 @@ impl Session {
             }
             Lookup::Found(_) | Lookup::Missing => {
                 let limit = self.names.limit(name, text)?;
-                Some(self.refuse(turn, Self::limit_error(limit)))
+                Some(self.refuse(turn, limit_error(limit)))
             }
         }
     }
@@ -317,9 +317,12 @@ impl Session {
                 return Err(self.refuse_unknown(turn, kind, name));
             }
         };
+        let known_as = statement.id();
         let Some((statement, found)) = self.as_server_has(turn, statement) else {
             return Err(Act::Stop(Halt::NeedServer));
         };
+        // Nothing was promised of what the text has become since.
+        let promised = promised.filter(|_| statement.id() == known_as);
         match found {
             Lookup::Wait => return Err(Act::Stop(Halt::Wait)),
             Lookup::Found(()) => self.begin_request(turn),
@@ -329,7 +332,13 @@ impl Session {
                 self.begin_request(turn);
                 self.send_parse(turn, &statement);
                 self.send(Kind::Parse, Why::Prepare);
+                if kind == Kind::Bind {
+                    self.check_columns(turn, &statement);
+                }
             }
+        }
+        if kind == Kind::Bind && promised.is_some() && self.checks > 0 {
+            return Err(Act::Stop(Halt::Wait)); // it may be about to read other columns than it was told of
         }
         Ok((statement, promised))
     }
@@ -358,9 +367,12 @@ impl Session {
     }
 }
 
-/// A name as errors show it: cut where PostgreSQL's tables cut it, because errors of ours may have to wait.
+/// Bytes of a name that errors show. They may have to wait, many of them, so there has to be an end; PostgreSQL has none.
+const MAX_SHOWN_NAME: usize = 255;
+
+/// A name as errors show it.
 pub(super) fn shown(name: &[u8]) -> Cow<'_, str> {
-    String::from_utf8_lossy(cut(name))
+    String::from_utf8_lossy(name.get(..MAX_SHOWN_NAME).unwrap_or(name))
 }
 
 fn wait_for_names(body: &[u8], limit: &'static str) -> Act {

@@ -6,7 +6,7 @@ use crate::proto::{FrameHeader, HEADER_LEN, PgError, SqlState, TargetView, put_r
 
 use super::conversation::{Body, Gate, Halt, Session, Taken, Turn};
 use super::error::SessionError;
-use super::owed::{Kind, Why};
+use super::owed::{CopyState, Kind, Why};
 
 /// A Query up to this size is held whole, so that its words can be read; a larger one streams, and its server is asked
 /// afterwards whether anything came of it. The size of a worker's read buffer.
@@ -31,6 +31,9 @@ impl Session {
     ///
     /// Everything it decides is in `self`, in the facts, and in the outboxes when it returns.
     pub fn on_client(&mut self, turn: &mut Turn<'_>, input: &[u8]) -> Taken {
+        if self.pass_lone_query(turn, input) {
+            return Taken { consumed: input.len(), halt: Halt::More };
+        }
         let mut at = if self.from_client.left > 0 { self.take_body(turn, 0..input.len()) } else { 0 };
         let halt = loop {
             let rest = input.get(at..).unwrap_or_default();
@@ -38,6 +41,12 @@ impl Session {
                 break Halt::More;
             }
             self.deliver_local(turn.to_client);
+            let passed = self.pass_followers(turn, rest);
+            if passed > 0 {
+                turn.to_server.pass(at..at + passed);
+                at += passed;
+                continue;
+            }
             let header = match FrameHeader::frontend(rest) {
                 Ok(Some(header)) => header,
                 Ok(None) => break Halt::More,
@@ -182,12 +191,14 @@ impl Session {
         Act::Pass
     }
 
+    #[inline]
     pub(super) fn send(&mut self, kind: Kind, why: Why) {
         self.nudged = false;
         self.inflight.owe(kind, why);
     }
 
     /// A request opens with the first message while none is open, a transaction with the first outside one.
+    #[inline]
     pub(super) fn begin_request(&mut self, turn: &Turn<'_>) {
         if self.request_since.is_none() {
             self.request_since = Some(turn.now);
@@ -196,6 +207,9 @@ impl Session {
         if self.xact_since.is_none() {
             self.xact_since = Some(turn.now);
             self.tally.xacts += 1;
+            if turn.facts.is_some() && self.traces.is_none() {
+                self.note_unseen(); // it may have the server still, although it has been asked
+            }
         }
     }
 
@@ -244,9 +258,15 @@ impl Session {
 
     /// CopyDone or CopyFail: what it means depends on whether the server has entered COPY IN (R26 to R28).
     fn copy_end(&mut self) -> Act {
-        if self.inflight.copy().is_in() {
-            self.inflight.copy_ended_by_client();
-            return Act::Pass;
+        match self.inflight.copy() {
+            CopyState::In { ended: false } => {
+                self.inflight.copy_ended_by_client();
+                return Act::Pass;
+            }
+            // That was the end of another COPY.
+            CopyState::In { ended: true } if !self.inflight.may_copy_again() => return Act::Drop,
+            CopyState::In { ended: true } => return Act::Stop(Halt::Wait),
+            CopyState::None | CopyState::Out => {}
         }
         if self.inflight.is_empty() || !self.inflight.is_certain() {
             return Act::Drop;
@@ -279,14 +299,19 @@ impl Session {
             self.send_query(turn);
             return Act::Pass;
         }
-        // It ends the unnamed statement, of which this client has none: whatever the server has is nobody's from now on.
+        self.send_plain_query(turn);
+        Act::Pass
+    }
+
+    /// A Query goes out that does nothing to the session, for a client without an unnamed statement.
+    pub(super) fn send_plain_query(&mut self, turn: &mut Turn<'_>) {
+        // It ends the unnamed statement, of which there is none: whatever the server has is nobody's from now on.
         if let Some(facts) = turn.facts.as_deref_mut() {
             facts.unnamed = None;
         }
         self.begin_request(turn);
         self.send(Kind::Query, Why::Client);
         self.end_segment();
-        Act::Pass
     }
 
     /// A Query goes out.
@@ -302,7 +327,8 @@ impl Session {
     }
 
     /// A Sync, Query or FunctionCall was sent.
-    fn end_segment(&mut self) {
+    #[inline]
+    pub(super) fn end_segment(&mut self) {
         self.segment += 1;
         let settles = self.restore.is_some() || self.has_channels_to_settle();
         if settles && matches!(self.gate, Gate::Open) {

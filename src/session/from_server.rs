@@ -8,8 +8,10 @@ use crate::proto::{FrameHeader, HEADER_LEN, PgError, Severity, SqlState, TxStatu
 use super::conversation::{Body, Gate, Halt, ServerFacts, Session, Taken, Turn};
 use super::error::SessionError;
 use super::inflight::{Fit, Misfit};
-use super::owed::{Kind, Owed, PlainParts, Why};
+use super::owed::{Kind, Owed, Why};
 use super::own::Own;
+use super::params::TrackedNames;
+use super::settings::ROLE;
 
 /// Bytes of an error held to learn its severity and code, which PostgreSQL sends first.
 const MAX_HELD_ERROR: usize = 8 * 1024;
@@ -32,6 +34,10 @@ impl Session {
                 break Halt::More;
             }
             let plain = self.pass_plain(input.get(at..).unwrap_or_default());
+            if self.pass_last_ready(turn, input.get(at + plain..).unwrap_or_default()) {
+                turn.to_client.pass(at..input.len());
+                return Taken { consumed: input.len(), halt: Halt::More };
+            }
             turn.to_client.pass(at..at + plain);
             at += plain;
             if self.from_server.left > 0 {
@@ -94,34 +100,6 @@ impl Session {
         here
     }
 
-    /// How many bytes at the front pass without being judged: rows, for the most part, and what ends a reply that proves
-    /// nothing. If the last message is there in part, its rest is noted.
-    fn pass_plain(&mut self, input: &[u8]) -> usize {
-        let mut end = 0;
-        let mut parts = self.inflight.plain_parts();
-        while parts != PlainParts::None
-            && let Some(rest) = input.get(end..)
-            && let Ok(Some(header)) = FrameHeader::backend(rest)
-            && !(header.tag == b'C' && (may_clear_statements(header, rest) || self.channels.watches_tags()))
-        {
-            if !parts.has(header.tag) {
-                if !self.inflight.take_plain_end(header.tag) {
-                    break;
-                }
-                self.replay.give_up();
-                parts = self.inflight.plain_parts();
-            }
-            end += header.wire_len;
-        }
-        if end == 0 {
-            return 0;
-        }
-        self.tally.server_bytes += end as u64;
-        let here = end.min(input.len());
-        self.from_server = Body { left: end - here, pass: true };
-        here
-    }
-
     /// Bytes that must be there before a message is judged; beyond them it streams.
     fn held_bytes(&self, header: FrameHeader, rest: &[u8]) -> usize {
         let limit = match header.tag {
@@ -132,6 +110,7 @@ impl Session {
             b'A' => self.held_notification(),
             b'D' if self.is_asking() => MAX_HELD_ROW,
             b't' => return self.held_description(header, rest, MAX_HELD_ERROR),
+            b'T' => return self.held_columns(header),
             _ => HEADER_LEN,
         };
         header.wire_len.min(limit)
@@ -149,7 +128,12 @@ impl Session {
                 self.inflight.on_reply(b't')?;
                 Ok(false)
             }
-            tag => self.plain_reply(turn, tag, body),
+            tag => {
+                if matches!(tag, b'T' | b'n') {
+                    self.note_columns(turn, header, body);
+                }
+                self.plain_reply(turn, tag, body)
+            }
         }
     }
 
@@ -191,16 +175,15 @@ impl Session {
         let (Some(name), Some(value), Some(b"")) = (parts.next(), parts.next(), parts.next()) else {
             return Err(SessionError::ServerProtocol("malformed ParameterStatus"));
         };
-        let Some(index) = turn.names.index(name) else {
-            if !self.is_own_turn() {
-                self.note_identity_report(name);
-            }
-            return Ok(!self.is_own_turn());
-        };
+        if !self.is_own_turn() {
+            self.note_identity_report(name);
+        }
+        let Some(index) = turn.names.index(name) else { return Ok(!self.is_own_turn()) };
         if let Some(facts) = turn.facts.as_deref_mut() {
             facts.params.set(index, value);
         }
-        if self.restore.as_ref().is_some_and(|which| which.has(name))
+        let decides = if index == TrackedNames::IS_SUPERUSER { ROLE } else { name };
+        if self.restore.as_ref().is_some_and(|which| which.has(decides))
             && self.wishes.startup().is_some_and(|own| own.of_reported(index).is_some())
         {
             return Ok(false); // the client's own value is put in force before it hears of any
@@ -275,6 +258,7 @@ impl Session {
             | Why::LocalClose
             | Why::Prepare
             | Why::PrepareUnnamed
+            | Why::Check(_)
             | Why::Own
             | Why::RefuseTaken(_) => Ok(self.pass_error(turn, &head.why, &error, body)),
         }
@@ -306,7 +290,7 @@ impl Session {
             _ => None,
         };
         let status = status.ok_or(SessionError::ServerProtocol("malformed ReadyForQuery"))?;
-        let mut forward = self.plain_reply(turn, b'Z', body)?;
+        let mut forward = self.pass_ready(turn) || self.plain_reply(turn, b'Z', body)?;
         self.tx = status;
         self.nudged = false;
         if self.inflight.is_empty() {
@@ -361,11 +345,6 @@ impl Session {
     pub fn server_lost() -> PgError {
         PgError::fatal(SqlState::CONNECTION_FAILURE, "server connection lost")
     }
-}
-
-/// Whether a command completion may be DEALLOCATE ALL or DISCARD ALL, by its first letter, or cannot be told yet.
-fn may_clear_statements(header: FrameHeader, message: &[u8]) -> bool {
-    message.len() < header.wire_len || message.get(HEADER_LEN) == Some(&b'D')
 }
 
 /// The server's last word reaches the client once (R22): as it came, or remade if it came in part or lacks what clients

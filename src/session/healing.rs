@@ -75,6 +75,21 @@ impl Replay {
         }
     }
 
+    /// Keeps a run of whole messages that may belong to the batch; whether a Sync ends it.
+    #[inline]
+    pub(super) fn keep_run(&mut self, run: &[u8], ends: bool) {
+        match self.stage {
+            Stage::Keeping if self.bytes.len() + run.len() <= MAX_KEPT => {
+                self.bytes.extend_from_slice(run);
+                if ends {
+                    self.stage = Stage::Kept;
+                }
+            }
+            Stage::Keeping | Stage::Kept => self.give_up(),
+            Stage::Off | Stage::Failed | Stage::SaidAgain => {}
+        }
+    }
+
     /// Whether what the client says now has to wait until the batch before it was said again.
     #[inline]
     pub(super) fn holds_up(&self) -> bool {

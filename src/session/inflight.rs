@@ -10,7 +10,7 @@
 
 use std::collections::VecDeque;
 
-use super::owed::{CopyState, Kind, Owed, PlainParts, Progress, Why, step};
+use super::owed::{CopyState, Kind, Owed, PlainParts, Progress, Why, completes, step};
 use crate::proto::TxStatus;
 
 /// Replies owed at most before the client has to wait. PostgreSQL keeps up to 8 kB of replies to itself until a
@@ -18,7 +18,7 @@ use crate::proto::TxStatus;
 pub(super) const MAX_OWED: usize = 8192;
 
 /// Entries of an empty list whose memory is worth keeping for the next conversation: a pipeline of a dozen
-/// statements. They are kept with the server, since idle clients are many.
+/// statements. They are kept with the client's seat, since idle clients are many.
 const MAX_SPARE: usize = 64;
 
 /// A reply that does not fit what is owed: the position is lost, the server must be closed (R16).
@@ -50,6 +50,7 @@ pub struct InFlight {
 
 impl InFlight {
     /// Notes that a message was handed over for sending.
+    #[inline]
     pub fn owe(&mut self, kind: Kind, why: Why) {
         let swallowed = kind == Kind::Sync && self.copy == CopyState::In { ended: false };
         let kind = if swallowed { Kind::MaybeSync } else { kind };
@@ -73,6 +74,15 @@ impl InFlight {
         self.queue.push_back(Owed { kind, why });
     }
 
+    /// The same for the client's own messages up to a Sync, outside COPY: Describe, Execute, Sync.
+    #[inline]
+    pub(super) fn owe_client(&mut self, kind: Kind) {
+        let ends = kind == Kind::Sync;
+        self.batch_open = !ends;
+        self.skipping &= !ends;
+        self.queue.push_back(Owed { kind, why: Why::Client });
+    }
+
     /// Tells what the last message was sent for, after all.
     pub(super) fn retell_last(&mut self, why: Why) {
         if let Some(last) = self.queue.back_mut() {
@@ -89,7 +99,7 @@ impl InFlight {
 
     /// What is owed if the server skips to the next Sync.
     pub(super) fn behind_an_error(&self) -> impl Iterator<Item = &Owed> {
-        self.queue.iter().skip_while(|owed| !matches!(owed.kind, Kind::Sync | Kind::MaybeSync))
+        self.queue.iter().skip_while(|owed| !owed.is_sync())
     }
 
     /// Notes that a Flush was sent: nothing is owed, but the server is not at rest before the next Sync.
@@ -113,6 +123,7 @@ impl InFlight {
     }
 
     /// Which messages need no judging now: parts of what the head is owed that pass to the client and change nothing.
+    #[inline]
     pub fn plain_parts(&self) -> PlainParts {
         let Some(head) = self.queue.front().filter(|head| head.why.forwards()) else {
             return PlainParts::None;
@@ -135,34 +146,52 @@ impl InFlight {
     pub fn take_plain_end(&mut self, tag: u8) -> bool {
         let is_end = self.copy == CopyState::None
             && self.queue.front().is_some_and(|head| {
-                head.why.proves_nothing()
-                    && !head.ends_segment()
-                    && matches!(step(head.kind, tag, CopyState::None), Some(Progress::Done))
+                head.why.proves_nothing() && !head.ends_segment() && completes(head.kind, tag)
             });
         if is_end {
-            self.queue.pop_front();
+            self.drop_plain_head();
         }
         is_end
     }
 
-    /// Takes over the memory of an earlier list, so that a new one need not ask for any.
-    pub fn reuse(&mut self, spare: &mut VecDeque<Owed>) {
-        if self.queue.capacity() == 0 {
-            std::mem::swap(&mut self.queue, spare);
+    /// Takes the entry at the head if a `Z` completes it, for the client, and changes nothing else.
+    #[inline]
+    pub fn take_plain_ready(&mut self) -> bool {
+        let is_end = self.copy == CopyState::None
+            && self.queue.front().is_some_and(|head| {
+                matches!(head.why, Why::Client) && matches!(head.kind, Kind::Query | Kind::Sync)
+            });
+        if is_end {
+            self.drop_plain_head();
         }
+        is_end
     }
 
-    /// Ends the conversation with a server; the memory of its list goes to `spare`, in exchange for what lies there.
-    pub fn end(&mut self, spare: Option<&mut VecDeque<Owed>>) {
+    /// Takes an entry off whose `why` proves nothing, and so owns nothing that would have to be dropped.
+    #[inline]
+    fn drop_plain_head(&mut self) {
+        std::mem::forget(self.queue.pop_front());
+    }
+
+    /// An empty list in the memory of an earlier one.
+    pub(super) fn of(queue: VecDeque<Owed>) -> Self {
+        Self { queue, ..Self::default() }
+    }
+
+    /// The memory of a list that holds nothing any more.
+    pub(super) fn into_memory(self) -> VecDeque<Owed> {
+        let mut queue = self.queue;
+        queue.clear();
+        queue
+    }
+
+    /// Ends the conversation with a server.
+    pub fn end(&mut self) {
         if !self.queue.is_empty() {
             self.queue.clear();
         }
         if self.queue.capacity() > MAX_SPARE {
             self.queue.shrink_to(MAX_SPARE);
-        }
-        match spare {
-            Some(spare) => std::mem::swap(&mut self.queue, spare),
-            None => self.queue = VecDeque::new(),
         }
         (self.copy, self.skipping, self.batch_open) = (CopyState::None, false, false);
         (self.maybe_syncs, self.ready_seen) = (0, 0);
@@ -178,6 +207,11 @@ impl InFlight {
         self.queue.len() >= MAX_OWED
     }
 
+    /// Whether no more than one reply is owed.
+    pub(super) fn is_last(&self) -> bool {
+        self.queue.len() <= 1
+    }
+
     /// Whether nothing is owed.
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
@@ -188,9 +222,14 @@ impl InFlight {
         self.copy
     }
 
-    /// Whether something is under way that might start COPY IN.
+    /// Whether something is executed that is under way, and so might start COPY IN.
     pub fn may_copy(&self) -> bool {
-        self.queue.iter().any(|owed| matches!(owed.kind, Kind::Execute | Kind::Query))
+        self.queue.iter().any(Owed::may_copy)
+    }
+
+    /// Whether another COPY IN may begin behind the one under way: in its own text, or by what was sent since.
+    pub fn may_copy_again(&self) -> bool {
+        self.copy_is_simple() || self.queue.iter().skip(1).any(Owed::may_copy)
     }
 
     /// Whether the COPY under way was started by a simple query.
@@ -300,13 +339,8 @@ impl InFlight {
             | Kind::Execute
             | Kind::Close => {
                 self.queue.pop_front();
-                while let Some(next) = self.queue.front() {
-                    if matches!(next.kind, Kind::Sync | Kind::MaybeSync) {
-                        break;
-                    }
-                    if let Some(owed) = self.queue.pop_front() {
-                        dropped(owed);
-                    }
+                while let Some(owed) = self.queue.pop_front_if(|owed| !owed.is_sync()) {
+                    dropped(owed);
                 }
                 self.skipping = self.queue.is_empty();
                 self.batch_open |= self.skipping;
@@ -318,8 +352,7 @@ impl InFlight {
     /// As many `Z` as there were Syncs: all of them were answered, and nothing is doubtful any more.
     fn count_ready(&mut self) {
         self.ready_seen += 1;
-        let is_sync = |owed: &&Owed| matches!(owed.kind, Kind::Sync | Kind::MaybeSync);
-        let entries = self.queue.iter().take_while(is_sync).count();
+        let entries = self.queue.iter().take_while(|owed| owed.is_sync()).count();
         if self.ready_seen >= self.maybe_syncs + entries - 1 {
             self.settle();
         }
@@ -327,7 +360,7 @@ impl InFlight {
 
     /// A reply other than `Z` fixes the position: the Syncs before the first other entry are settled.
     fn settle(&mut self) {
-        while self.queue.front().is_some_and(|owed| matches!(owed.kind, Kind::Sync | Kind::MaybeSync)) {
+        while self.queue.front().is_some_and(Owed::is_sync) {
             self.queue.pop_front();
         }
         (self.maybe_syncs, self.ready_seen) = (0, 0);

@@ -6,11 +6,13 @@ use std::rc::Rc;
 use super::TrackedNames;
 use super::catalog::{Catalog, Statement};
 use super::conversation::{Recall, Session, Turn};
+use super::names::cut;
 use super::params::ParamSet;
 use super::settings::{MAX_SETTINGS, ROLE, SEARCH_PATH, SESSION_AUTHORIZATION, Settings};
 use super::sql::{self, Digest, Features};
 use super::statements::Lookup;
-use crate::proto::{BindView, FrameHeader, HEADER_LEN};
+use crate::config::SessionState;
+use crate::proto::{BindView, FrameHeader, HEADER_LEN, TxStatus};
 
 /// How our own names of statements begin.
 const OUR_NAMES: &[u8] = b"pooler_";
@@ -78,6 +80,7 @@ impl InForce {
         let values = TrackedNames::READING.iter().map(|&at| params.value(at));
         let mut bytes = Vec::new();
         for value in values.chain(READING.iter().map(|name| settings.get(name))) {
+            bytes.extend(value.is_some().then_some(b'=')); // an empty search path is not the usual one
             bytes.extend(value.unwrap_or_default());
             bytes.push(0);
         }
@@ -187,7 +190,8 @@ impl Session {
     /// The same, or that it hangs on an answer to come: a Parse that takes the name, or fails to.
     pub(super) fn prepared_by_sql(&self, name: &[u8]) -> Lookup<()> {
         const MAKES: Features = Features::PREPARE.with(Features::OPAQUE).with(Features::UNJUDGED);
-        let just_made = || self.traces.as_ref().is_some_and(|traces| traces.features.intersects(MAKES));
+        let told = || self.traces.as_ref().is_some_and(|traces| traces.features.intersects(MAKES));
+        let just_made = || told() || self.rules.session_state == SessionState::Verify && self.may_have_run();
         let may_be = just_made() && !name.is_empty() && !name.starts_with(OUR_NAMES);
         if may_be || self.is_prepared_by_sql(name) {
             match self.names.find(name, self.segment) {
@@ -200,10 +204,16 @@ impl Session {
         }
     }
 
+    /// Whether something of the client's may have been executed since its server was asked last.
+    fn may_have_run(&self) -> bool {
+        let is_answered = || self.inflight.is_batch_open() && self.inflight.is_empty();
+        self.tx != TxStatus::Idle || self.inflight.may_copy() || is_answered()
+    }
+
     /// A statement made with PREPARE is closed; the server is asked afterwards whether it was.
     pub(super) fn forget_prepared_by_sql(&mut self, name: &[u8]) {
         if let Some(pins) = &mut self.pins {
-            pins.prepared.retain(|known| **known != *name);
+            pins.prepared.retain(|known| **known != *cut(name));
         }
     }
 

@@ -46,6 +46,8 @@ struct Name {
     told_lost: bool,
     /// The generation of the plan whose columns the client has asked for, if it has.
     described: Option<u32>,
+    /// The answer is still to come.
+    asked: bool,
 }
 
 #[derive(Debug)]
@@ -132,8 +134,21 @@ impl ClientStatements {
 
     /// The client asks which columns a statement has: those of a plan of this generation.
     pub fn describe(&mut self, name: &[u8], generation: u32) {
-        if let Some(described) = self.described(name) {
-            *described = Some(generation);
+        let Some(this) = &mut self.0 else { return };
+        let name = cut(name);
+        if let Some(sent) = this.sent.iter_mut().rev().find(|sent| *sent.name == *name) {
+            sent.described = Some(generation);
+        } else if let Some(known) = this.known.get_mut(name) {
+            (known.described, known.asked) = (Some(generation), true);
+        }
+    }
+
+    /// The answer has come: they are those of a plan of the statement's present generation.
+    pub fn told_columns(&mut self, id: u64) {
+        for known in self.0.iter_mut().flat_map(|this| this.known.values_mut()) {
+            if known.statement.id() == id && known.asked {
+                (known.described, known.asked) = (Some(known.statement.generation()), false);
+            }
         }
     }
 
@@ -143,15 +158,6 @@ impl ClientStatements {
             if known.statement.id() == id && known.described.is_some() {
                 known.described = Some(known.statement.generation());
             }
-        }
-    }
-
-    fn described(&mut self, name: &[u8]) -> Option<&mut Option<u32>> {
-        let this = self.0.as_mut()?;
-        let name = cut(name);
-        match this.sent.iter_mut().rev().find(|sent| *sent.name == *name) {
-            Some(sent) => Some(&mut sent.described),
-            None => this.known.get_mut(name).map(|known| &mut known.described),
         }
     }
 
@@ -184,7 +190,7 @@ impl ClientStatements {
         let this = self.0.get_or_insert_default();
         this.count(name, Some(&statement));
         let described = Some(statement.generation());
-        this.known.insert(name.into(), Name { statement, told_lost, described });
+        this.known.insert(name.into(), Name { statement, told_lost, described, asked: false });
     }
 
     /// Whether no change is on its way.
@@ -222,7 +228,8 @@ impl Names {
         }
         match becomes {
             Some(statement) => {
-                self.known.insert(name, Name { statement, told_lost: false, described });
+                let asked = described.is_some();
+                self.known.insert(name, Name { statement, told_lost: false, described, asked });
             }
             None => self.discount(&name, None),
         }

@@ -73,11 +73,11 @@ impl Session {
         }
     }
 
-    /// On the server it has just got the client may do what its texts do not tell.
-    pub(super) fn note_link(&mut self) {
-        let unseen = self.unseen();
-        if !unseen.is_empty() {
-            self.traces.get_or_insert_default().features |= unseen;
+    /// In the transaction that it begins on its server the client may do what its texts do not tell: it is asked
+    /// afterwards, see [`Session::unseen`].
+    pub(super) fn note_unseen(&mut self) {
+        if !self.unseen().is_empty() {
+            self.traces.get_or_insert_default();
         }
     }
 

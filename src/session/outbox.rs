@@ -5,6 +5,9 @@
 
 use std::ops::Range;
 
+/// Bytes up to which copying them is cheaper than having the kernel collect them.
+const MAX_GATHERED: usize = 1024;
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Piece {
     Input(Range<usize>),
@@ -76,6 +79,25 @@ impl Outbox {
         }
     }
 
+    /// Puts few bytes that lie in several places into one, which is cheaper than a gathered write of them. `input` must
+    /// be the slice that the ranges were taken from.
+    pub fn gather(&mut self, input: &[u8]) {
+        if self.pieces.len() < 2 || self.len > MAX_GATHERED {
+            return;
+        }
+        let start = self.own.len();
+        for piece in &self.pieces {
+            match piece {
+                Piece::Input(range) => {
+                    self.own.extend_from_slice(input.get(range.clone()).unwrap_or_default());
+                }
+                Piece::Own(range) => self.own.extend_from_within(range.clone()),
+            }
+        }
+        self.pieces.clear();
+        self.pieces.push(Piece::Own(start..self.own.len()));
+    }
+
     /// The bytes in order. `input` must be the slice that the ranges were taken from.
     pub fn slices<'a>(&'a self, input: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
         self.pieces.iter().map(move |piece| match piece {
@@ -111,6 +133,8 @@ mod tests {
         let slices: Vec<&[u8]> = out.slices(b"abcdef").collect();
         assert_eq!(slices, [&b"abcd"[..], b"xyz", b"f"]);
         assert_eq!(out.len(), 8);
+        out.gather(b"abcdef");
+        assert_eq!((out.len(), out.single(b"")), (8, Some(&b"abcdxyzf"[..])));
         out.clear(16);
         assert!(out.is_empty() && out.slices(b"").next().is_none());
     }

@@ -59,6 +59,8 @@ pub enum Why {
     PrepareApart,
     /// Our own Parse of the client's unnamed statement; likewise.
     PrepareUnnamed,
+    /// Our own question what columns the statement with this number has; likewise.
+    Check(u64),
     /// The client's Close of a statement whose text was not kept, with this number, sent under the pooler's name.
     PrivateClose(u64),
     /// Our own Close of the statement with this number: the server has too many, or its plan had gone stale.
@@ -99,6 +101,7 @@ impl Why {
             | Self::Prepare
             | Self::PrepareApart
             | Self::PrepareUnnamed
+            | Self::Check(_)
             | Self::Evict(_)
             | Self::Own
             | Self::Try
@@ -129,6 +132,16 @@ pub struct Owed {
 }
 
 impl Owed {
+    /// Whether it is executed, and so might start COPY IN.
+    pub(super) const fn may_copy(&self) -> bool {
+        matches!(self.kind, Kind::Execute | Kind::Query)
+    }
+
+    /// Whether it is a Sync, swallowed or not.
+    pub(super) const fn is_sync(&self) -> bool {
+        matches!(self.kind, Kind::Sync | Kind::MaybeSync)
+    }
+
     /// Whether it is what a `Z` answers.
     pub(super) const fn ends_segment(&self) -> bool {
         matches!(self.kind, Kind::Sync | Kind::MaybeSync | Kind::Query | Kind::FunctionCall)
@@ -190,17 +203,27 @@ pub(super) enum Progress {
     Done,
 }
 
+/// Which reply completes which entry.
+#[inline]
+pub(super) const fn completes(kind: Kind, tag: u8) -> bool {
+    match kind {
+        Kind::Parse => tag == b'1',
+        Kind::Bind => tag == b'2',
+        Kind::Close => tag == b'3',
+        Kind::DescribeStatement | Kind::DescribePortal => matches!(tag, b'T' | b'n'),
+        Kind::Execute => matches!(tag, b'C' | b'I' | b's'),
+        Kind::Sync | Kind::MaybeSync | Kind::Query | Kind::FunctionCall => tag == b'Z',
+    }
+}
+
 /// The table of R15: whether a reply fits an entry, and whether it completes it.
 #[inline]
 pub(super) fn step(kind: Kind, tag: u8, copy: CopyState) -> Option<Progress> {
     use Progress::{Done, Part};
+    if completes(kind, tag) {
+        return Some(Done);
+    }
     match (kind, tag) {
-        (Kind::Parse, b'1')
-        | (Kind::Bind, b'2')
-        | (Kind::Close, b'3')
-        | (Kind::DescribeStatement | Kind::DescribePortal, b'T' | b'n')
-        | (Kind::Execute, b'C' | b'I' | b's')
-        | (Kind::Sync | Kind::MaybeSync | Kind::Query | Kind::FunctionCall, b'Z') => Some(Done),
         (Kind::DescribeStatement, b't')
         | (Kind::Execute, b'D' | b'G' | b'H')
         | (Kind::Query, b'T' | b'D' | b'C' | b'I' | b'G' | b'H')

@@ -7,7 +7,7 @@ use super::answer::Answer;
 use super::conversation::{Gate, Presence, ServerFacts, Session, Turn};
 use super::outbox::Outbox;
 use super::owed::{Kind, Owed, Why};
-use super::survey::{Findings, PinReasons, Survey};
+use super::survey::{Findings, Survey};
 use crate::proto::{SqlState, TxStatus, put_bound_statement, put_close_statement, put_sync};
 
 /// How often a batch is sent again. A client's cancels and timeouts that hit more of them in a row are not late.
@@ -147,13 +147,8 @@ impl Session {
     /// What it was for is done.
     pub(super) fn own_done(&mut self, own: &Own, turn: &mut Turn<'_>) {
         match own {
-            Own::Link => self.wishes_are_in_force(turn),
+            Own::Link | Own::Clean => self.wishes_are_in_force(turn),
             Own::Survey(survey) => self.settle_survey(survey, turn),
-            Own::Clean => {
-                self.wishes_are_in_force(turn);
-                // Nothing unloads a library.
-                self.hold(self.pinned_for().both(PinReasons::LIBRARY), Vec::new(), None);
-            }
             Own::Unlisten => self.unlistened(),
             Own::Restore => self.restored(turn),
         }
@@ -170,6 +165,9 @@ impl Session {
         let mut batch = self.own_batch(Own::Clean);
         self.add_difference(&mut batch, turn);
         if !findings.reasons.is_empty() {
+            if batch.is_empty() {
+                self.shield(&mut batch, &Why::Own, turn.facts.as_deref(), &[]);
+            }
             for sql in findings.cleaning() {
                 batch.add(Why::Own, &sql, &[]);
             }

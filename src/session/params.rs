@@ -6,7 +6,7 @@
 use std::rc::Rc;
 
 /// Followed for every client, in the order of the welcome.
-const BUILT_IN: [&str; 8] = [
+const BUILT_IN: [&str; 9] = [
     "client_encoding", // first: it decides how the others are read
     "DateStyle",
     "TimeZone",
@@ -15,6 +15,7 @@ const BUILT_IN: [&str; 8] = [
     "IntervalStyle",
     "search_path",
     "default_transaction_read_only",
+    "is_superuser", // nobody sets it: it comes with the role
 ];
 
 /// Names of the followed parameters; the place of a name is its index in every [`ParamSet`].
@@ -37,6 +38,9 @@ impl TrackedNames {
 
     /// The index of `application_name`.
     pub const APPLICATION_NAME: usize = 4;
+
+    /// The index of `is_superuser`.
+    pub(super) const IS_SUPERUSER: usize = 8;
 
     /// The built-in names and those configured beside them.
     pub fn new(extra: &[String]) -> Self {
@@ -144,7 +148,8 @@ impl ParamSet {
         let wanted = if self.is_shared_with(in_force) { &[] } else { self.values() };
         wanted.iter().enumerate().filter_map(move |(index, wanted)| {
             let wanted = wanted.as_deref()?;
-            (in_force.value(index)? != wanted).then_some((index, wanted))
+            (index != TrackedNames::IS_SUPERUSER && in_force.value(index)? != wanted)
+                .then_some((index, wanted))
         })
     }
 }
@@ -166,6 +171,7 @@ mod tests {
         let names = TrackedNames::new(&[]);
         assert_eq!(names.name(TrackedNames::APPLICATION_NAME), "application_name");
         assert_eq!(names.name(TrackedNames::CLIENT_ENCODING), "client_encoding");
+        assert_eq!(names.name(TrackedNames::IS_SUPERUSER), "is_superuser");
         assert_eq!(names.name(TrackedNames::STANDARD_STRINGS), "standard_conforming_strings");
         let reading = TrackedNames::READING.map(|at| names.name(at));
         assert_eq!(reading[1..3], ["DateStyle", "TimeZone"]);
@@ -185,7 +191,7 @@ mod tests {
     #[test]
     fn only_what_the_server_reports_and_the_client_wants_otherwise_is_set() {
         let names = TrackedNames::new(&["lc_messages".into(), "intervalstyle".into()]);
-        assert_eq!(names.len(), 9, "a name given twice counts once");
+        assert_eq!(names.len(), 10, "a name given twice counts once");
         let zone = names.index(b"timezone").unwrap();
         let path = names.index(b"search_path").unwrap();
         let (mut client, mut server) = (ParamSet::default(), ParamSet::default());

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::conversation::{Session, Turn};
+use super::names::cut;
 use super::sql::{self, Digest, Features};
 use super::survey::PinReasons;
 use super::tracking::Traces;
@@ -167,7 +168,7 @@ impl Session {
 
     /// Whether a name belongs to a statement the client has made with PREPARE on its server.
     pub(super) fn is_prepared_by_sql(&self, name: &[u8]) -> bool {
-        self.pins.as_ref().is_some_and(|pins| pins.prepared.iter().any(|known| **known == *name))
+        self.pins.as_ref().is_some_and(|pins| pins.prepared.iter().any(|known| **known == *cut(name)))
     }
 
     /// What the client hears instead, if this text would pin it and there is no room for that. Otherwise it takes

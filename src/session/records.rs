@@ -27,6 +27,7 @@ impl Session {
             | Why::RefuseQuery(_) => {
                 facts.unnamed = self.unnamed.confirm();
             }
+            Why::Check(_) => self.checks -= 1,
             Why::Evict(id) => facts.statements.confirm_close(id),
             Why::PrivateClose(id) => {
                 facts.statements.confirm_close(id);
@@ -61,6 +62,7 @@ impl Session {
             Why::NamedParse
             | Why::Prepare
             | Why::PrepareApart
+            | Why::Check(_)
             | Why::ClientDeallocate(_)
             | Why::Evict(_)
             | Why::UnnamedClose
@@ -104,6 +106,7 @@ impl Session {
             | Why::RefuseQuery(_) => {
                 self.unnamed.revoke();
             }
+            Why::Check(_) => self.checks -= 1,
             Why::Evict(id) => facts.statements.revoke_close(id),
             Why::PrivateClose(id) => {
                 facts.statements.revoke_close(id);

@@ -103,6 +103,11 @@ pub(super) fn stale_promise() -> PgError {
     PgError { stale_plan: true, ..error }
 }
 
+/// A named limit of the pooler, answered as an ERROR in its place.
+pub(super) fn limit_error(what: &'static str) -> PgError {
+    PgError::error(SqlState::PROGRAM_LIMIT_EXCEEDED, what)
+}
+
 /// The error of a name that is in use.
 pub(super) fn taken(name: &[u8]) -> PgError {
     let text = format!("prepared statement \"{}\" already exists", shown(name));

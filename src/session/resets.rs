@@ -6,11 +6,12 @@ use super::extended::MAX_BIND_NAMES;
 use super::from_client::whole_body;
 use super::owed::Why;
 use super::own::{Own, OwnBatch};
+use super::set_text::set_text;
 use super::settings::{ROLE, SESSION_AUTHORIZATION, Settings};
 use super::sql::{self, Digest, Features};
 use super::tracking::USUAL_READING;
 use super::wishes::Restore;
-use crate::proto::{BindView, FrameHeader, HEADER_LEN, TargetView, put_parameter_status};
+use crate::proto::{BindView, FrameHeader, HEADER_LEN, TargetView, TxStatus, put_parameter_status};
 
 /// Prepared statements that reset something, under names of the server's own, of one client; beyond, the oldest is
 /// forgotten.
@@ -27,6 +28,13 @@ const BESIDE_RESETS: Features = Features::UNJUDGED_SETTINGS
     .with(Features::OPAQUE)
     .with(Features::EXECUTE)
     .with(Features::TRANSACTION);
+
+/// What may end a role without naming it.
+const TAKES_ROLE: Features = Features::UNJUDGED_SETTINGS
+    .with(Features::UNJUDGED)
+    .with(Features::OPAQUE)
+    .with(Features::EXECUTE)
+    .with(Features::DISCARD_ALL);
 
 /// What resets or sets anything, as far as its words tell.
 const AT_LARGE: Features =
@@ -92,21 +100,32 @@ impl Session {
     /// Notes what a text resets that is about to run.
     pub(super) fn note_resets(&mut self, digest: &Digest) {
         let features = digest.features;
-        if self.restore.is_some() && features.intersects(NAMES_SETTINGS | BESIDE_RESETS) {
-            self.restore = Some(Restore::AsFound); // it may be set once more behind the RESET
+        let identity = [ROLE, SESSION_AUTHORIZATION];
+        let names_identity = digest.settings.iter().any(|name| identity.contains(&&**name));
+        let as_found = if names_identity || features.intersects(TAKES_ROLE) {
+            Restore::AsFound
+        } else {
+            Restore::SettingsAsFound
+        };
+        if let Some(known) = &self.restore
+            && features.intersects(NAMES_SETTINGS | BESIDE_RESETS)
+        {
+            self.restore = Some(known.as_found_with(&as_found)); // it may be set once more behind the RESET
         }
         if !features.intersects(RESETS) || self.wishes.startup().is_none() {
             return;
         }
         let restore = if features.intersects(BESIDE_RESETS | NAMES_SETTINGS) {
-            Restore::AsFound
-        } else if features.intersects(Features::RESET_ALL | Features::DISCARD_ALL) {
+            as_found
+        } else if features.intersects(Features::DISCARD_ALL) {
             Restore::All
+        } else if features.intersects(Features::RESET_ALL) {
+            Restore::Settings
         } else {
             Restore::Named(digest.settings.clone())
         };
         self.restore = match self.restore.take() {
-            Some(known) if known != restore => Some(Restore::AsFound),
+            Some(known) if known != restore => Some(known.as_found_with(&restore)),
             Some(_) | None => Some(restore),
         };
     }
@@ -118,15 +137,29 @@ impl Session {
         let Some(startup) = self.wishes.startup() else { return false };
         let mut batch = self.own_batch(Own::Restore);
         let told = startup.chosen(turn.names, &restore);
-        // The encoding, which is the first if it is there, decides how the others are read.
-        let encodes = |(name, _): &(&[u8], Option<&[u8]>)| name.eq_ignore_ascii_case(b"client_encoding");
-        for told in told.split_inclusive(encodes) {
-            match restore {
-                Restore::All | Restore::Named(_) => batch.add_settings(Why::Own, told, false),
-                Restore::AsFound => add_where_reset(&mut batch, told),
+        let restores = !told.is_empty();
+        let as_found = restore.asks();
+        let in_block = self.tx == TxStatus::InBlock;
+        let said = |told: &(&[u8], Option<&[u8]>)| set_text(told.0, told.1.unwrap_or_default());
+        let texts: Option<Vec<_>> = told.iter().map(said).collect();
+        if restores && !in_block {
+            self.shield(&mut batch, &Why::Own, turn.facts.as_deref(), &[]);
+        }
+        if let Some(texts) = texts.filter(|_| in_block && !as_found) {
+            for sql in texts {
+                batch.add(Why::Own, sql, &[]);
+            }
+        } else {
+            // The encoding, which is the first if it is there, decides how the others are read.
+            let encodes = |(name, _): &(&[u8], Option<&[u8]>)| name.eq_ignore_ascii_case(b"client_encoding");
+            for told in told.split_inclusive(encodes) {
+                if as_found {
+                    add_where_reset(&mut batch, told);
+                } else {
+                    batch.add_settings(Why::Own, told, false);
+                }
             }
         }
-        let restores = !batch.is_empty();
         self.send_own(turn, batch);
         restores
     }

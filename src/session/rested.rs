@@ -4,6 +4,7 @@
 
 use super::channels::Channels;
 use super::conversation::{Gate, Rules, Session};
+use super::inflight::InFlight;
 use super::names::ClientStatements;
 use super::params::ParamSet;
 use super::unnamed::{Spare, Text, Unnamed};
@@ -41,18 +42,20 @@ impl Session {
     /// Keeps what outlives a request, and gives the memory of the rest to whoever works next. What was counted must
     /// have been taken before.
     pub fn rest(self) -> (Rested, Spare) {
-        let Self { rules, params, names, unnamed, mut wishes, channels, .. } = self;
+        let Self { rules, params, names, unnamed, mut wishes, channels, inflight, .. } = self;
         wishes.keep_ear(channels.ear.as_ref());
-        let (unnamed, spare) = unnamed.into_text();
+        let (unnamed, mut spare) = unnamed.into_text();
+        spare.owed = inflight.into_memory();
         (Rested { rules, params, names, unnamed, wishes }, spare)
     }
 }
 
 impl Rested {
     /// Goes on. Segments are counted anew: nothing remembers the earlier ones.
-    pub fn resume(self, spare: Spare) -> Session {
+    pub fn resume(self, mut spare: Spare) -> Session {
         let Self { rules, params, names, unnamed, wishes } = self;
         let mut session = Session::new(rules, params);
+        session.inflight = InFlight::of(std::mem::take(&mut spare.owed));
         session.names = names;
         session.channels = Channels::of(wishes.ear());
         session.wishes = wishes;

@@ -169,6 +169,17 @@ impl ServerStatements {
         }
     }
 
+    /// The server has described a statement. If its columns are others than before, the plan that it has is one of the
+    /// new generation.
+    pub(super) fn note_columns(&mut self, id: u64, seen: u64) {
+        let described = self.ready.get_mut(&id).filter(|slot| !slot.statement.is_private());
+        if let Some(slot) = described
+            && slot.statement.note_columns(seen)
+        {
+            slot.generation = slot.statement.generation();
+        }
+    }
+
     /// A statement that was here is not: the record is wrong about it, so nothing else in it is relied on.
     pub fn lose(&mut self, id: u64) {
         for slot in self.ready.values_mut() {

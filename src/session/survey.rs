@@ -120,6 +120,8 @@ pub(super) struct Survey {
     pub(super) names: Vec<Box<[u8]>>,
     /// What else is asked for.
     pub(super) reasons: PinReasons,
+    /// The client has a role and has not said that it wants another: if there is none, something has reset it unseen.
+    pub(super) expects_role: bool,
 }
 
 impl Survey {
@@ -141,7 +143,7 @@ impl Survey {
         if settings == Asked::All {
             asked.extend([ROLE.into(), SESSION_AUTHORIZATION.into()]);
         }
-        Self { settings, names: asked, reasons: reasons_to_ask(features, pinned) }
+        Self { settings, names: asked, reasons: reasons_to_ask(features, pinned), expects_role: false }
     }
 
     /// Where all settings are asked for: also for those in force that PostgreSQL lists nowhere.

@@ -1,5 +1,7 @@
 //! What a client did, in numbers. The session counts; who publishes the numbers decides nothing by them.
 
+use std::time::Instant;
+
 use super::conversation::{Session, Turn};
 use crate::metrics::Counters;
 use crate::proto::TxStatus;
@@ -45,11 +47,7 @@ impl Tally {
 impl Session {
     /// Ends the open request when nothing is owed, and the transaction when the server is idle.
     pub(super) fn close_clocks(&mut self, turn: &Turn<'_>) {
-        let micros = |since| {
-            let elapsed = turn.now.saturating_duration_since(since);
-            elapsed.as_secs().saturating_mul(1_000_000).saturating_add(elapsed.subsec_micros().into())
-        };
-        let in_request = self.request_since.map_or(0, micros);
+        let in_request = self.request_since.map_or(0, |since| micros(since, turn.now));
         self.tally.query_us += in_request;
         let more = !self.inflight.is_empty() && self.inflight.is_certain();
         if more || self.inflight.is_batch_open() {
@@ -60,7 +58,25 @@ impl Session {
         let request = self.request_since.take();
         if self.tx == TxStatus::Idle {
             let xact = self.xact_since.take();
-            self.tally.xact_us += if xact == request { in_request } else { xact.map_or(0, micros) };
+            self.tally.xact_us +=
+                if xact == request { in_request } else { xact.map_or(0, |since| micros(since, turn.now)) };
         }
     }
+
+    /// Bytes counted since they were last taken, of both directions.
+    pub const fn counted_bytes(&self) -> u64 {
+        self.tally.client_bytes + self.tally.server_bytes
+    }
+
+    /// Takes what was counted since the last call.
+    pub fn take_tally(&mut self) -> Tally {
+        std::mem::take(&mut self.tally)
+    }
+}
+
+/// Whole microseconds between two moments. Where they would not fit, nothing is right any more.
+#[inline]
+fn micros(since: Instant, now: Instant) -> u64 {
+    let elapsed = now.saturating_duration_since(since);
+    elapsed.as_secs().saturating_mul(1_000_000).saturating_add(elapsed.subsec_micros().into())
 }

@@ -78,10 +78,18 @@ impl Session {
     pub fn ask_survey(&mut self, turn: &mut Turn<'_>) {
         self.give_pin_notice(turn);
         let unseen = self.unseen();
+        if let Some(traces) = &mut self.traces
+            && traces.names.iter().any(|name| **name == *SESSION_AUTHORIZATION)
+            && !traces.names.iter().any(|name| **name == *ROLE)
+        {
+            traces.names.push(ROLE.into()); // which it has ended
+        }
         let Some(traces) = &self.traces else { return };
         let features = traces.features | unseen;
         let mut survey = Survey::of(features, &traces.names, traces.doubtful, self.pinned_for());
         survey.ask_also_for(&self.wishes.settings());
+        survey.expects_role =
+            self.wishes.get(ROLE).is_some() && !traces.names.iter().any(|name| **name == *ROLE);
         if let Some(facts) = turn.facts.as_deref() {
             survey.ask_also_for(&facts.settings);
         }
@@ -133,6 +141,9 @@ impl Session {
         }
         if self.rules.session_state == SessionState::Clean {
             self.clean(&findings, turn);
+            if matches!(self.gate, Gate::Preparing(_)) {
+                reasons = reasons.both(PinReasons::LIBRARY); // the rest is gone before anybody can have the server
+            }
         }
         let prepared = match self.pins.as_mut() {
             Some(pins) if !survey.reasons.intersects(PinReasons::PREPARED) => {
@@ -181,7 +192,7 @@ impl Session {
         }
         if survey.settings == Asked::All {
             for (name, value) in startup.iter() {
-                if found.get(name).is_none() {
+                if found.get(name).is_none() && (name != ROLE || survey.expects_role) {
                     found.set(name, value);
                 }
             }
@@ -192,7 +203,13 @@ impl Session {
 
     /// Our own statements run in the client's session: they must not wait for a moment without writers, nor end at once,
     /// because it has set so. `fresh`: names that were set just now.
-    fn shield(&self, batch: &mut OwnBatch, why: &Why, facts: Option<&ServerFacts>, fresh: &[Box<[u8]>]) {
+    pub(super) fn shield(
+        &self,
+        batch: &mut OwnBatch,
+        why: &Why,
+        facts: Option<&ServerFacts>,
+        fresh: &[Box<[u8]>],
+    ) {
         let any = |name: &[u8], matters: fn(&[u8]) -> bool| {
             let in_force = facts.and_then(|facts| facts.settings.get(name));
             fresh.iter().any(|known| **known == *name)

@@ -5,6 +5,7 @@ use super::outbox::Outbox;
 use super::owed::Why;
 use super::own::Own;
 use super::params::TrackedNames;
+use super::settings::ROLE;
 use super::survey::{Asked, Findings, Survey};
 use super::wishes::Startup;
 use crate::proto::PgError;
@@ -19,7 +20,10 @@ impl Session {
     ) {
         let told: Vec<_> =
             values.iter().map(|(name, value)| (name.as_bytes(), Some(value.as_slice()))).collect();
-        let names = values.iter().map(|(name, _)| name.as_bytes().into()).collect();
+        let mut names: Vec<Box<[u8]>> = values.iter().map(|(name, _)| name.as_bytes().into()).collect();
+        if names.iter().any(|name| name.eq_ignore_ascii_case(ROLE)) {
+            names.push(b"is_superuser"[..].into()); // what the role makes of it
+        }
         let survey = Survey { settings: Asked::Named, names, ..Survey::default() };
         let asked: Vec<_> = survey.names.iter().map(|name| Some(&**name)).collect();
         let mut batch = self.own_batch(Own::Link);

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 
+use super::owed::Owed;
 use super::statements::Lookup;
 
 /// Bytes of texts whose Parse was not answered yet before the client has to wait: a few of the largest that are
@@ -48,6 +49,7 @@ impl Text {
 pub struct Spare {
     sent: VecDeque<Sent>,
     texts: Vec<Vec<u8>>,
+    pub(super) owed: VecDeque<Owed>,
 }
 
 #[derive(Debug)]
@@ -153,7 +155,7 @@ impl Unnamed {
         let Self { current, mut sent, spare, .. } = self;
         sent.clear();
         sent.shrink_to(MAX_SENT);
-        (current, Spare { sent, texts: spare })
+        (current, Spare { sent, texts: spare, owed: VecDeque::new() })
     }
 
     /// Whether nothing is on its way, and any server can run it.

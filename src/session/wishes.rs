@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::ear::Ear;
 use super::params::{ParamSet, TrackedNames};
-use super::settings::Settings;
+use super::settings::{ROLE, Settings};
 
 /// The values of a client's startup packet, as PostgreSQL understood them: what RESET goes back to.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -32,7 +32,8 @@ impl Startup {
         names: &'a TrackedNames,
         which: &Restore,
     ) -> Vec<(&'a [u8], Option<&'a [u8]>)> {
-        let reported = self.reported.iter().map(|(index, value)| (names.name(*index).as_bytes(), &**value));
+        let settable = self.reported.iter().filter(|(index, _)| *index != TrackedNames::IS_SUPERUSER);
+        let reported = settable.map(|(index, value)| (names.name(*index).as_bytes(), &**value));
         let all = reported.chain(self.settings.iter());
         all.filter(|(name, _)| which.has(name)).map(|(name, value)| (name, Some(value))).collect()
     }
@@ -50,16 +51,31 @@ impl Startup {
 pub(super) enum Restore {
     /// All.
     All,
+    /// All but the role, which RESET ALL leaves alone (`GUC_NO_RESET_ALL`).
+    Settings,
     /// Those of these names.
     Named(Vec<Box<[u8]>>),
     /// Those that the server has reset, which it is asked: what came beside may have undone it, or set them anew.
     AsFound,
+    /// Those but the role, which nothing may have reset.
+    SettingsAsFound,
 }
 
 impl Restore {
+    /// Whether the server is asked.
+    pub(super) const fn asks(&self) -> bool {
+        matches!(self, Self::AsFound | Self::SettingsAsFound)
+    }
+
+    /// As the server tells, for what `self` and `other` are about.
+    pub(super) fn as_found_with(&self, other: &Self) -> Self {
+        if self.has(ROLE) || other.has(ROLE) { Self::AsFound } else { Self::SettingsAsFound }
+    }
+
     pub(super) fn has(&self, name: &[u8]) -> bool {
         match self {
             Self::All | Self::AsFound => true,
+            Self::Settings | Self::SettingsAsFound => !name.eq_ignore_ascii_case(ROLE),
             Self::Named(names) => names.iter().any(|known| known.eq_ignore_ascii_case(name)),
         }
     }

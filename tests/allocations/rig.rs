@@ -79,7 +79,7 @@ impl Rig {
         let mut sent = self.to_server.len();
         sent += self.on_server(facts, replies);
         let evidence = self.session.try_release(0, 0).expect("at rest after its replies");
-        self.session.unlink(Some(&mut lease.facts));
+        self.session.unlink();
         std::hint::black_box(self.session.take_tally());
         lease.release(evidence, self.now);
         sent

@@ -40,11 +40,12 @@ pub const NOT_DRAWN: &[(&str, &str)] = &[
         "words do not show it; it stays on the server until something else makes Pooler ask, or always with `session_state = \"verify\"`, custom settings under unknown names excepted",
     ),
     (
-        "Startup parameters that only take effect at a server's own start (`ignore_system_indexes` and a few like it)",
+        "Startup parameters that only take effect at a server's own start (`ignore_system_indexes` or `-P`, and a few \
+         like it)",
         "they are refused with PostgreSQL's own error",
     ),
     (
-        "Other statements behind a RESET in one text",
+        "Other statements behind a RESET in one text of a client with startup values",
         "they see the server's values; the client's own are in force again when the text is done",
     ),
     (
@@ -64,8 +65,13 @@ pub const NOT_DRAWN: &[(&str, &str)] = &[
         "it is answered without the server; the error comes with the Bind",
     ),
     (
-        "A Bind of a statement that was described before DDL, on a server that has parsed the text only since",
+        "A Bind of a statement that was described before DDL, behind an Execute in one batch on a server that lacks it, \
+         or if the description has more than 16 kB",
         "the new columns come without PostgreSQL's one error",
+    ),
+    (
+        "A Bind or Describe outside a transaction block, after DDL has changed the columns of a statement that was not described",
+        "it is parsed anew unseen, where PostgreSQL gives an error until the client does that itself",
     ),
     (
         "A Parse of a known text outside a transaction block that is first bound within one, after DDL",
@@ -96,14 +102,27 @@ pub const NOT_DRAWN: &[(&str, &str)] = &[
         "the client is told so with FATAL when its next transaction gets a server",
     ),
     (
-        "RESET in a transaction block by a client with startup values, before SET TRANSACTION or what others commit",
+        "RESET in a transaction block, before SET TRANSACTION or what others commit, by a client with startup values \
+         that are not ASCII or a search path in a spelling of its own",
         "putting them in force again takes the block's snapshot",
+    ),
+    (
+        "SET TRANSACTION behind a Describe of a statement in the same transaction",
+        "where the server lacks the statement it is parsed, which takes the transaction's snapshot",
     ),
     (
         "`set_config(name, $1, ...)` with NULL, RESET within DO, and statements behind a RESET in one batch",
         "the startup value is in force again only with the next transaction or message",
     ),
-    ("PostgreSQL's single-letter switches in `options`, other than `-c`", "they are refused"),
+    (
+        "`session_preload_libraries` and `local_preload_libraries` in a startup packet",
+        "nothing is loaded, since the server has started before; `temp_tablespaces` that do not exist are refused, \
+         not passed over",
+    ),
+    (
+        "Names beyond 63 bytes that a Parse has given",
+        "EXECUTE and DEALLOCATE of one are not told that it is cut (42622), and errors show no more than 255 bytes of it",
+    ),
     ("`CREATE TABLE ... AS EXECUTE` of a name that a Parse has given", "the name is the server's own there"),
     ("`pg_listening_channels()` of a client that listens", "its channels are with the pool's own connection"),
     (

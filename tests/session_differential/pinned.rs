@@ -1,28 +1,96 @@
 //! Scripts that read otherwise through the pooler once, with all left out that could be left out.
 
+use super::common::cluster::APP;
 use super::draw::Script;
+use super::pinned_statements;
 use super::play::PROBE;
-use super::script::Say::{Bind, CloseStatement, DescribeStatement, Execute, Flush, Parse, Query, Sync};
-use super::script::Step::{Enter, Flushed, Leave, Say};
+use super::script::Say::{
+    Bind, CopyData, CopyDone, CopyFail, DescribeStatement, Execute, Flush, Parse, Query, Sync,
+};
+use super::script::Step::{Enter, Flushed, Hear, Leave, Say};
 use super::script::{self, Step};
 
-fn query(who: usize, sql: &str) -> Step {
+pub(super) fn query(who: usize, sql: &str) -> Step {
     Say(who, vec![Query(sql.to_owned())])
 }
 
-fn parse(name: &'static str, sql: &str) -> script::Say {
+pub(super) fn parse(name: &'static str, sql: &str) -> script::Say {
     Parse(name, sql.to_owned())
 }
 
 /// A script that ends with a look at what its clients have left.
-fn script(pool: usize, mut steps: Vec<Step>) -> Script {
+pub(super) fn script(pool: usize, mut steps: Vec<Step>) -> Script {
     steps.push(query(9, PROBE));
-    Script { pool, steps }
+    Script { pool, verify: false, user: APP, steps }
 }
 
 /// All of them.
 pub fn scripts() -> Vec<Script> {
-    [settings(), resets(), names(), names_by_sql()].concat()
+    [settings(), resets(), startup_values(), pinned_statements::scripts(), copies(), news(), verified()]
+        .concat()
+}
+
+/// With a server that is asked about everything.
+fn verified() -> Vec<Script> {
+    let scripts = vec![
+        // What is parsed before anything has run is the client's, also when its block fails.
+        script(
+            2,
+            vec![
+                Say(
+                    1,
+                    vec![parse("p2", "discard plans"), Query("begin; set timezone = 'nowhere'".to_owned())],
+                ),
+                Say(1, vec![DescribeStatement("p2"), Sync]),
+            ],
+        ),
+        // A client that goes on while the server is asked about its last transaction.
+        script(
+            1,
+            vec![query(0, "selekt 1"), query(0, "select public.f_path('s2')"), query(1, "show search_path")],
+        ),
+    ];
+    scripts.into_iter().map(|script| Script { verify: true, ..script }).collect()
+}
+
+/// Several COPYs in one write, each with its own end.
+fn copies() -> Vec<Script> {
+    let text = |sql: &str| Query(sql.to_owned());
+    let run = || vec![parse("", "copy t from stdin"), Bind("", "", None), Execute("", 0)];
+    let end = || vec![CopyData("1\n"), CopyDone];
+    let twice = "copy t from stdin; select 1; copy t from stdin";
+    vec![
+        script(
+            1,
+            vec![Say(
+                0,
+                [vec![text("copy t from stdin")], end(), vec![text(twice)], end(), end(), vec![Sync]]
+                    .concat(),
+            )],
+        ),
+        script(
+            1,
+            vec![Say(0, [vec![text("copy t from stdin"), CopyFail], run(), end(), vec![Sync]].concat())],
+        ),
+        script(1, vec![Say(0, [run(), end(), run(), end(), vec![Sync], run(), end(), vec![Sync]].concat())]),
+        script(1, vec![Say(0, [run(), end(), end(), vec![Sync, text("select count(*) from t")]].concat())]),
+    ]
+}
+
+fn news() -> Vec<Script> {
+    vec![
+        // A client whose encoding is not the servers' hears them on a server of its own.
+        script(
+            2,
+            vec![
+                Enter(0, vec![("client_encoding", "LATIN1")]),
+                query(0, "listen ch"),
+                Hear(0),
+                query(1, "notify ch, 'other'"),
+                Hear(0),
+            ],
+        ),
+    ]
 }
 
 fn settings() -> Vec<Script> {
@@ -47,15 +115,6 @@ fn settings() -> Vec<Script> {
                 Leave(1, script::Leave::Terminate),
             ],
         ),
-        // RESET ALL in a text of several statements.
-        script(
-            2,
-            vec![
-                Enter(0, vec![("TimeZone", "Asia/Tokyo")]),
-                query(0, "select pg_advisory_unlock_all() is null; close all; unlisten *; reset all"),
-                query(0, "show timezone"),
-            ],
-        ),
         script(
             1,
             vec![
@@ -76,6 +135,15 @@ fn settings() -> Vec<Script> {
                 query(1, "set time zone local"),
                 query(2, "select 1"),
                 query(1, "select name from v"),
+            ],
+        ),
+        // An empty search path is another one than the usual.
+        script(
+            1,
+            vec![
+                Say(0, vec![parse("p1", "select name from v"), Sync]),
+                Enter(1, vec![("search_path", "")]),
+                Say(1, vec![parse("p1", "select name from v"), Sync]),
             ],
         ),
         // A literal that two clients read in different ways.
@@ -100,6 +168,15 @@ fn settings() -> Vec<Script> {
 
 fn resets() -> Vec<Script> {
     vec![
+        // RESET ALL in a text of several statements.
+        script(
+            2,
+            vec![
+                Enter(0, vec![("TimeZone", "Asia/Tokyo")]),
+                query(0, "select pg_advisory_unlock_all() is null; close all; unlisten *; reset all"),
+                query(0, "show timezone"),
+            ],
+        ),
         // RESET ALL beside the beginning or the end of a transaction.
         script(
             3,
@@ -119,18 +196,6 @@ fn resets() -> Vec<Script> {
                 query(1, "show timezone"),
                 query(1, "reset timezone; set timezone = 'Europe/Rome'"),
                 query(1, "show timezone"),
-            ],
-        ),
-        // A role and a custom setting of the startup packet, which PostgreSQL does not list.
-        script(
-            1,
-            vec![
-                Enter(0, vec![("options", "-c role=bob -c my.custom=s")]),
-                query(0, "set role app; reset role"),
-                query(0, "select current_user"),
-                query(0, "set my.custom = 'x'; reset my.custom; set work_mem = '5MB'"),
-                query(0, "show my.custom"),
-                query(1, "select current_user"),
             ],
         ),
         // DISCARD ALL holds at once, whatever fails behind it in its batch.
@@ -170,120 +235,49 @@ fn resets() -> Vec<Script> {
     ]
 }
 
-fn names() -> Vec<Script> {
+fn startup_values() -> Vec<Script> {
     vec![
-        // A Bind that has too few values: the error names the statement.
-        script(
-            1,
-            vec![Say(0, vec![parse("p1", "select $1::int"), Sync]), Say(0, vec![Bind("", "p1", None), Sync])],
-        ),
-        // An error within EXECUTE tells where.
+        // A role and a custom setting of the startup packet, which PostgreSQL does not list.
         script(
             1,
             vec![
-                Say(0, vec![parse("p1", "select $1::int"), Sync]),
-                query(0, "execute p1(nope)"),
-                query(0, "execute p1"),
+                Enter(0, vec![("options", "-c role=bob -c my.custom=s")]),
+                query(0, "set role app; reset role"),
+                query(0, "select current_user"),
+                query(0, "set my.custom = 'x'; reset my.custom; set work_mem = '5MB'"),
+                query(0, "show my.custom"),
+                query(1, "select current_user"),
             ],
         ),
-        // A Parse in a transaction that has failed: of a name in use, and of a text that the server has.
+        // RESET ALL leaves the role alone, DISCARD ALL does not.
         script(
-            3,
+            1,
             vec![
-                query(2, "begin"),
-                Say(2, vec![parse("p2", "select 1"), Execute("", 0), Sync, parse("p2", "select 2"), Sync]),
-                Say(2, vec![DescribeStatement("p2"), Sync]),
+                Enter(0, vec![("role", "bob"), ("work_mem", "9MB")]),
+                query(0, "set role none"),
+                query(0, "reset all"),
+                query(0, "show role"),
+                query(1, "show role"),
+                query(0, "set work_mem = '1MB'; reset all; select current_user"),
+                query(0, "show role"),
+                query(0, "discard all"),
+                query(0, "select current_user"),
             ],
         ),
+        // In a block, values of the startup packet come back without taking its snapshot.
         script(
-            3,
+            1,
             vec![
-                Say(0, vec![parse("p1", "select 7"), Sync]),
+                Enter(0, vec![("work_mem", "9MB"), ("search_path", "pg_catalog, public")]),
                 query(0, "begin"),
-                Say(0, vec![CloseStatement("p1"), Execute("", 2), Sync, parse("p3", "select 7"), Sync]),
-            ],
-        ),
-        // A Parse of a name in use, which something in the same segment frees.
-        script(
-            1,
-            vec![
-                Say(2, vec![parse("lit", "select 7"), parse("", "discard all"), Sync]),
-                Say(2, vec![Bind("c1", "", None), Execute("c1", 0), parse("lit", "select 8"), Sync]),
-                Say(2, vec![Bind("", "lit", None), Execute("", 0), Sync]),
-            ],
-        ),
-        // A Parse of a name in use whose text is wrong.
-        script(
-            1,
-            vec![
-                Say(0, vec![parse("p1", "select 7"), Sync]),
-                Say(0, vec![parse("p1", "selekt 7"), Sync]),
-                Say(0, vec![parse("p1", "select 8"), Sync]),
-            ],
-        ),
-        script(
-            2,
-            vec![
-                Say(0, vec![parse("p1", "select 7"), Sync]),
-                query(0, "begin"),
-                Say(0, vec![Execute("", 1), Sync]),
-                query(0, "prepare p1 as select 'by sql'"),
-            ],
-        ),
-    ]
-}
-
-/// Names made with PREPARE a moment ago.
-fn names_by_sql() -> Vec<Script> {
-    vec![
-        // A Close of it behind a Parse that the name is taken for.
-        script(
-            2,
-            vec![
-                query(0, "prepare p1 as select 'by sql'"),
-                Say(0, vec![parse("p1", "select $1::int + 1"), Sync, CloseStatement("p1"), Sync]),
-                Say(0, vec![DescribeStatement("p1"), Sync]),
-            ],
-        ),
-        script(
-            2,
-            vec![
-                query(0, "prepare p1 as select 'by sql'"),
-                Say(
-                    0,
-                    vec![
-                        parse("", "deallocate all"),
-                        Bind("", "", None),
-                        Execute("", 0),
-                        parse("p1", "set extra_float_digits = 3"),
-                        Bind("", "p1", None),
-                        Sync,
-                    ],
-                ),
-            ],
-        ),
-        script(
-            3,
-            vec![
-                query(3, "begin"),
-                query(3, "prepare p1 as select 'by sql'"),
-                Say(3, vec![Bind("", "p1", None), Sync]),
-            ],
-        ),
-        script(
-            2,
-            vec![
-                query(1, "begin"),
-                query(1, "prepare p1 as select 'by sql'"),
-                Flushed(1, vec![parse("p1", "select 1"), Bind("", "p1", None), Execute("", 0), Flush]),
-            ],
-        ),
-        script(
-            2,
-            vec![
-                query(1, "prepare p1 as select 'by sql'"),
-                Say(1, vec![CloseStatement("p1"), parse("p1", "select float8 '0.1'"), Sync]),
-                Say(1, vec![Bind("", "p1", None), Execute("", 0), Sync]),
+                query(0, "reset all"),
+                query(0, "set transaction isolation level serializable"),
+                query(0, "reset search_path"),
+                query(0, "set transaction read only"),
+                query(0, "show work_mem"),
+                query(0, "show search_path"),
+                query(0, "commit"),
+                query(0, "show search_path"),
             ],
         ),
     ]

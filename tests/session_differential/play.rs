@@ -11,6 +11,8 @@ use crate::common::{Login, Lost, Message, Raw, Target};
 struct Actor {
     raw: Raw,
     parameters: BTreeMap<String, String>,
+    /// Notifications that have come. When they come, beside other messages, is a matter of chance.
+    heard: Vec<String>,
 }
 
 /// One performance.
@@ -56,6 +58,12 @@ impl Play<'_> {
                 self.say(who, says);
                 (0..ends).map(|_| self.read(who, |m| m.tag == b'Z')).collect::<Vec<_>>().join(" ")
             }
+            Step::Hear(_) => {
+                self.say(who, &[Say::Query("notify ch, 'last'".to_owned())]);
+                let line = self.read(who, |m| m.tag == b'Z');
+                let heard = self.actors.get_mut(&who).map(|actor| std::mem::take(&mut actor.heard));
+                format!("{line} heard {}", heard.unwrap_or_default().join(" "))
+            }
             Step::Flushed(_, says) => {
                 self.say(who, says);
                 let first = self.read(who, |m| matches!(m.tag, b'C' | b'E' | b's' | b'I'));
@@ -68,7 +76,7 @@ impl Play<'_> {
     fn enter(&mut self, who: usize, parameters: &[(&str, &str)]) -> String {
         match Raw::try_login(&Login { target: self.target, parameters, version: V3 }) {
             Ok(raw) => {
-                let mut actor = Actor { raw, parameters: BTreeMap::new() };
+                let mut actor = Actor { raw, parameters: BTreeMap::new(), heard: Vec::new() };
                 let welcome = std::mem::take(&mut actor.raw.welcome);
                 let words = welcome.iter().filter_map(|m| actor.parameter(m)).collect::<Vec<_>>();
                 self.actors.insert(who, actor);
@@ -99,7 +107,9 @@ impl Play<'_> {
             match actor.raw.next() {
                 Ok(message) => {
                     let last = is_last(&message);
-                    if message.tag == b'S' {
+                    if message.tag == b'A' {
+                        actor.heard.push(message.full());
+                    } else if message.tag == b'S' {
                         news.extend(actor.parameter(&message));
                     } else if last {
                         // When a parameter is reported within a segment is the server's affair.

@@ -39,6 +39,8 @@ pub enum Step {
     Say(usize, Vec<Say>),
     /// Messages up to one Execute, a Flush, their replies, and then a Sync.
     Flushed(usize, Vec<Say>),
+    /// The client tells its own channel something, and what it has heard since it was asked last, in order.
+    Hear(usize),
     /// The client goes.
     Leave(usize, Leave),
 }
@@ -47,22 +49,33 @@ impl Step {
     /// Whose step it is.
     pub const fn who(&self) -> usize {
         match self {
-            Self::Enter(who, _) | Self::Say(who, _) | Self::Flushed(who, _) | Self::Leave(who, _) => *who,
+            Self::Enter(who, _)
+            | Self::Say(who, _)
+            | Self::Flushed(who, _)
+            | Self::Hear(who)
+            | Self::Leave(who, _) => *who,
         }
     }
 
     fn says(&self) -> &[Say] {
         match self {
             Self::Say(_, says) | Self::Flushed(_, says) => says,
-            Self::Enter(..) | Self::Leave(..) => &[],
+            Self::Enter(..) | Self::Hear(_) | Self::Leave(..) => &[],
         }
+    }
+
+    /// Whether some text of it has this in it.
+    pub fn mentions(&self, word: &str) -> bool {
+        self.says().iter().any(|say| say.text().contains(word))
     }
 }
 
 impl Say {
-    /// As it goes over the wire; `key` stands for advisory locks of this performance.
+    /// As it goes over the wire; `key` stands for advisory locks of this performance, `who` is also in names of tables.
     pub fn bytes(&self, key: u64, who: usize) -> Vec<u8> {
-        let own = |sql: &str| sql.replace("$KEY", &(key * 10 + who as u64).to_string());
+        let own = |sql: &str| {
+            sql.replace("$KEY", &(key * 10 + who as u64).to_string()).replace("$WHO", &who.to_string())
+        };
         match self {
             Self::Query(sql) => msg::query(&own(sql)),
             Self::Parse(name, sql) => msg::parse(name, &own(sql)),
@@ -101,16 +114,20 @@ impl Say {
 }
 
 /// Words of statements after which a client may need its server until it leaves.
-const PINS: [&str; 7] = ["temp ", "with hold", "prepare ", "pg_advisory_lock", "do $$", "load", "listen"];
+const PINS: [&str; 9] =
+    ["temp ", "with hold", "prepare ", "pg_advisory_lock", "do $$", "load", "f_temp", "f_lock", "f_hold"];
 
 /// Whether some step might wait for a server that no other client gives back: told carefully, from words alone.
 pub fn starves(steps: &[Step], pool: usize) -> bool {
     let mut pinned = [false; 16];
     let mut in_block = [false; 16];
+    // Channels keep the server where its encoding is not the client's.
+    let mut encodes = [false; 16];
     for step in steps {
         let who = step.who();
         if matches!(step, Step::Enter(..) | Step::Leave(..)) {
             (pinned[who], in_block[who]) = (false, false);
+            encodes[who] = matches!(step, Step::Enter(_, with) if with.iter().any(|(name, _)| *name == "client_encoding"));
             if matches!(step, Step::Leave(..)) {
                 continue;
             }
@@ -120,7 +137,7 @@ pub fn starves(steps: &[Step], pool: usize) -> bool {
             return true;
         }
         let says = step.says();
-        pinned[who] |= says.iter().any(|say| PINS.iter().any(|word| say.text().contains(word)));
+        pinned[who] |= PINS.iter().any(|word| step.mentions(word)) || encodes[who] && step.mentions("listen");
         if let [Say::Query(sql)] = says
             && matches!(sql.as_str(), "commit" | "rollback" | "end" | "abort")
         {
@@ -133,6 +150,16 @@ pub fn starves(steps: &[Step], pool: usize) -> bool {
         }
     }
     false
+}
+
+/// Whether each COPY FROM STDIN has its end: without it PostgreSQL ends the session, see
+/// [`super::exceptions::NOT_DRAWN`].
+pub fn ends_copies(steps: &[Step]) -> bool {
+    steps.iter().all(|step| {
+        let says = step.says();
+        let begun = says.iter().filter(|say| say.text().contains("from stdin")).count();
+        begun == says.iter().filter(|say| matches!(say, Say::CopyDone | Say::CopyFail)).count()
+    })
 }
 
 fn prepares_begin(step: &Step) -> bool {

@@ -4,6 +4,9 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 
+use super::draw::{BOSS, Stage};
+use super::unseen::call;
+
 /// Settings with values that change no other answer's timing.
 const SETTINGS: [(&str, &[&str]); 11] = [
     ("work_mem", &["'5MB'", "'6MB'", "7168", "'1'", "'nonsense'"]),
@@ -20,7 +23,7 @@ const SETTINGS: [(&str, &[&str]); 11] = [
 ];
 
 /// Startup parameters.
-const STARTUP: [&[(&str, &str)]; 16] = [
+const STARTUP: [&[(&str, &str)]; 30] = [
     &[],
     &[],
     &[("application_name", "startapp")],
@@ -37,6 +40,20 @@ const STARTUP: [&[(&str, &str)]; 16] = [
     &[("nosuch", "1")],
     &[("client_encoding", "LATIN1")],
     &[("work_mem", "nonsense")],
+    &[],
+    &[("role", "bob")],
+    &[("options", "-c role=bob -c work_mem=6MB")],
+    &[("options", "--search-path=s1 -c timezone=Asia/Tokyo")],
+    &[("options", "-csearch_path=s2")],
+    &[("options", "-c search_path=s1,\\ public")],
+    &[("options", "-c work_mem=6MB -c work_mem=7MB"), ("work_mem", "8MB")],
+    &[("options", "-c datestyle=German"), ("DateStyle", "ISO, YMD")],
+    &[("options", "--application_name=via\\ options")],
+    &[("options", "-c nosuch=1")],
+    &[("role", "nosuch")],
+    &[("my.custom", "a b"), ("role", "bob"), ("TimeZone", "Asia/Tokyo")],
+    &[("search_path", ""), ("options", "")],
+    &[("options", "  -c   geqo=off   --work_mem=5MB  ")],
 ];
 
 /// What reads the session.
@@ -111,13 +128,23 @@ const PREPARING: [&str; 11] = [
 ];
 
 /// SQL that names the protocol's statements.
-const BY_SQL: [&str; 6] = [
+const BY_SQL: [&str; 16] = [
     "execute p1",
     "execute p2",
     "execute p2 (5)",
     "deallocate p1",
     "deallocate p2",
     "explain (costs off) execute p1",
+    "EXECUTE P1",
+    "execute \"p1\"",
+    "execute \"P1\"",
+    "execute p1(1, 2)",
+    "execute p2 ('x')",
+    "/* why */ execute p1 -- not",
+    "deallocate prepare p1",
+    "explain (verbose, costs off) execute p2 (1)",
+    "DEALLOCATE PREPARE \"p2\" ;",
+    "explain execute p3 (null)",
 ];
 
 const BLOCKS: [&str; 15] = [
@@ -135,7 +162,7 @@ const BLOCKS: [&str; 15] = [
     "savepoint b",
     "rollback to savepoint b",
     "commit and chain",
-    "set transaction isolation level serializable",
+    "begin; set transaction isolation level serializable",
 ];
 
 /// What else there is.
@@ -153,13 +180,19 @@ const OTHERS: [&str; 11] = [
     "select * from nosuch",
 ];
 
-fn one<'a>(rng: &mut StdRng, list: &[&'a str]) -> &'a str {
+/// One of a list.
+pub fn one<'a>(rng: &mut StdRng, list: &[&'a str]) -> &'a str {
     list.choose(rng).copied().unwrap_or_default()
 }
 
 /// Startup parameters of a login.
-pub fn startup(rng: &mut StdRng) -> Vec<(&'static str, &'static str)> {
-    STARTUP.choose(rng).map(|list| list.to_vec()).unwrap_or_default()
+pub fn startup(rng: &mut StdRng, stage: &Stage) -> Vec<(&'static str, &'static str)> {
+    let mut list = STARTUP.choose(rng).map(|list| list.to_vec()).unwrap_or_default();
+    if stage.user == BOSS {
+        // The server does not report anew what the client was told at its login.
+        list.retain(|(name, value)| !name.contains("role") && !value.contains("role"));
+    }
+    list
 }
 
 /// A statement about a setting.
@@ -195,22 +228,24 @@ pub fn literal(rng: &mut StdRng) -> String {
 }
 
 /// The text of a Query of its own: see [`super::exceptions::NOT_DRAWN`].
-pub fn query(rng: &mut StdRng, pins: bool) -> String {
+pub fn query(rng: &mut StdRng, stage: &Stage) -> String {
     match rng.random_range(0..100) {
         0..6 => one(rng, &BY_SQL).to_owned(),
         9..13 => literal(rng),
-        6..9 if pins => "prepare p1 as select 'by sql'".to_owned(),
-        _ => statement(rng, pins),
+        6..9 if stage.pool > 1 => "prepare p1 as select 'by sql'".to_owned(),
+        _ => statement(rng, stage),
     }
 }
 
 /// A statement; one that pins only if the pool allows.
-pub fn statement(rng: &mut StdRng, pins: bool) -> String {
+pub fn statement(rng: &mut StdRng, stage: &Stage) -> String {
+    let pins = stage.pool > 1;
     let line = match rng.random_range(0..100) {
         0..30 => return setting(rng),
         30..52 => one(rng, &READS),
         52..68 => one(rng, &BLOCKS),
         68 => "deallocate all",
+        69..76 => call(rng, stage),
         76..84 if pins => one(rng, &PINNING),
         84..90 if pins => one(rng, &PREPARING),
         _ => one(rng, &OTHERS),
@@ -218,8 +253,48 @@ pub fn statement(rng: &mut StdRng, pins: bool) -> String {
     line.to_owned()
 }
 
+/// What makes several statements of one text go wrong.
+const MIXED: [&str; 16] = [
+    "reset all",
+    "discard all",
+    "reset role",
+    "reset session authorization",
+    "set role bob",
+    "set session authorization default",
+    "set session authorization app",
+    "set session authorization bob",
+    "reset timezone",
+    "set local role bob",
+    "set work_mem to default",
+    "begin",
+    "commit",
+    "rollback",
+    "select 1/0",
+    "select current_user, session_user",
+];
+
+/// Several statements in one text. RESET is the last word of a client with startup values: see
+/// [`super::exceptions::NOT_DRAWN`].
+pub fn mixed(rng: &mut StdRng, stage: &Stage) -> String {
+    let mut text = Vec::new();
+    for _ in 0..rng.random_range(2..6) {
+        let next = if rng.random_bool(0.5) { one(rng, &MIXED).to_owned() } else { statement(rng, stage) };
+        let last = stage.startup && resets(&next);
+        text.push(next);
+        if last {
+            break;
+        }
+    }
+    text.join("; ")
+}
+
+/// Whether a text goes back to the values of the startup packet.
+pub fn resets(text: &str) -> bool {
+    ["reset", "default", "discard all", "time zone local"].iter().any(|word| text.contains(word))
+}
+
 /// The text of a Parse, and whether it takes a parameter.
-pub fn parsed(rng: &mut StdRng, pins: bool) -> (String, Option<&'static str>) {
+pub fn parsed(rng: &mut StdRng, stage: &Stage) -> (String, Option<&'static str>) {
     match rng.random_range(0..12) {
         0 | 1 => ("select $1::int + 1".to_owned(), Some("41")),
         2 => ("select set_config('work_mem', $1, false)".to_owned(), Some("5MB")),
@@ -228,6 +303,6 @@ pub fn parsed(rng: &mut StdRng, pins: bool) -> (String, Option<&'static str>) {
         5 | 6 => ("select name from v".to_owned(), None),
         7 => ("select generate_series(1, 3)".to_owned(), None),
         8 => (one(rng, &READS).to_owned(), None),
-        _ => (statement(rng, pins), None),
+        _ => (statement(rng, stage), None),
     }
 }

@@ -2,12 +2,13 @@
 //!
 //! Owns: one socket and its place on the reactor, or that of somebody else's. Does not know: TLS, buffers.
 
-use std::io::{ErrorKind, IoSlice, Read, Result, Write};
+use std::io::{ErrorKind, IoSlice, Result};
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 use socket2::SockRef;
 
 use super::Executor;
@@ -47,10 +48,7 @@ impl Io {
     #[inline]
     pub(in crate::net) fn poll_read(&self, cx: &Context<'_>, buf: &mut [u8]) -> Poll<Result<usize>> {
         self.poll_with(Side::Read, cx, |socket| {
-            let n = match socket {
-                FreeSocket::Tcp(tcp) => (&*tcp).read(buf),
-                FreeSocket::Unix(unix) => (&*unix).read(buf),
-            }?;
+            let (n, _) = recv(descriptor(socket), &mut *buf, RecvFlags::empty())?;
             if n > 0 && n < buf.len() {
                 self.source.short(Side::Read);
             }
@@ -75,10 +73,7 @@ impl Io {
     #[inline]
     pub(in crate::net) fn poll_write(&self, cx: &Context<'_>, buf: &[u8]) -> Poll<Result<usize>> {
         self.poll_with(Side::Write, cx, |socket| {
-            let written = match socket {
-                FreeSocket::Tcp(tcp) => (&*tcp).write(buf),
-                FreeSocket::Unix(unix) => (&*unix).write(buf),
-            }?;
+            let written = send(descriptor(socket), buf, SendFlags::NOSIGNAL)?;
             if written < buf.len() {
                 self.found_full(socket)?;
             }
@@ -108,13 +103,11 @@ impl Io {
 
     #[inline]
     fn write(&self, socket: &FreeSocket, bufs: &[IoSlice<'_>]) -> Result<usize> {
-        let written = match (socket, bufs) {
+        let written = match bufs {
             // One piece goes by send(2), which is cheaper than a list of one.
-            (FreeSocket::Tcp(tcp), [one]) => (&*tcp).write(one),
-            (FreeSocket::Tcp(tcp), _) => (&*tcp).write_vectored(bufs),
-            (FreeSocket::Unix(unix), [one]) => (&*unix).write(one),
-            (FreeSocket::Unix(unix), _) => (&*unix).write_vectored(bufs),
-        }?;
+            [one] => send(descriptor(socket), one, SendFlags::NOSIGNAL)?,
+            _ => rustix::io::writev(descriptor(socket), bufs)?,
+        };
         if written < bufs.iter().map(|buf| buf.len()).sum() {
             self.found_full(socket)?;
         }
@@ -289,18 +282,22 @@ impl std::fmt::Debug for Io {
 }
 
 fn fd_of(socket: &FreeSocket) -> RawFd {
+    descriptor(socket).as_raw_fd()
+}
+
+/// For the system calls of each transaction, which go to the kernel by the shortest way: libc's are points where a thread
+/// may be cancelled, and pay for that with each call.
+#[inline]
+fn descriptor(socket: &FreeSocket) -> BorrowedFd<'_> {
     match socket {
-        FreeSocket::Tcp(tcp) => tcp.as_raw_fd(),
-        FreeSocket::Unix(unix) => unix.as_raw_fd(),
+        FreeSocket::Tcp(tcp) => tcp.as_fd(),
+        FreeSocket::Unix(unix) => unix.as_fd(),
     }
 }
 
 #[cfg(test)]
-impl std::os::fd::AsFd for Io {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        match self.socket.as_ref().expect("attached") {
-            FreeSocket::Tcp(tcp) => tcp.as_fd(),
-            FreeSocket::Unix(unix) => unix.as_fd(),
-        }
+impl AsFd for Io {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        descriptor(self.socket.as_ref().expect("attached"))
     }
 }

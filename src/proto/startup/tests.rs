@@ -169,19 +169,53 @@ fn r77_replication_is_a_boolean_or_database() {
 fn r79_options_are_read_as_postgresql_reads_them() {
     let read = |text: &[u8]| {
         let settings = parse_options(text)?;
-        Ok(settings
-            .into_iter()
-            .map(|(n, v)| format!("{n}={}", String::from_utf8_lossy(&v)))
-            .collect::<Vec<_>>())
+        Ok::<_, PgError>(
+            settings
+                .into_iter()
+                .map(|(n, v)| format!("{n}={}", String::from_utf8_lossy(&v)))
+                .collect::<Vec<_>>(),
+        )
     };
     assert_eq!(read(b""), Ok(vec![]));
     assert_eq!(read(b" \t -c a=b  -cc=d --e-f=g-h "), Ok(vec!["a=b".into(), "c=d".into(), "e_f=g-h".into()]));
     assert_eq!(read(br"-c a=b\ c\\d"), Ok(vec![r"a=b c\d".into()]));
     assert_eq!(read(b"-c+a=b"), Ok(vec!["+a=b".into()]), "+ is no blank");
     assert_eq!(read(b"--a="), Ok(vec!["a=".into()]), "an empty value is one");
-    for bad in [&b"-d 5"[..], b"-c", b"-c a", b"--a", b"--", b"a=b", b"-c =b", b"\\", b"-", b"-Fc a=b"] {
-        assert_eq!(read(bad), Err(OptionsError::NotASetting), "{bad:?}");
+    assert_eq!(read(b"-Fc a=b --"), Ok(vec!["fsync=false".into(), "a=b".into()]));
+    assert_eq!(
+        read(b"-eS70 -fs -T -v 3"),
+        Ok(["datestyle=euro", "work_mem=70", "enable_seqscan=false"].map(String::from).into())
+    );
+    assert_eq!(
+        read(b"-d 2 -t pl"),
+        Ok(["log_min_messages=debug2", "log_statement=all", "log_planner_stats=true"]
+            .map(String::from)
+            .into())
+    );
+    assert_eq!(read(b"-c =b"), Ok(vec!["=b".into()]), "PostgreSQL knows no such setting");
+    for (bad, told) in [
+        (&b"-x"[..], "-x"),
+        (b"-xe", "postgres"),
+        (b"-F -xe", "-F"),
+        (b"-c a=b -xe", "a=b"),
+        (b"-c", "-c"),
+        (b"-f x", "x"),
+        (b"-fx", "-fx"),
+        (b"a=b", "a=b"),
+        (b"a=b -x", "-x"),
+        (b"-- x", "x"),
+        (b"\\", ""),
+        (b"-", "-"),
+    ] {
+        let error = read(bad).unwrap_err();
+        assert_eq!(
+            error.message,
+            format!("invalid command-line argument for server process: {told}"),
+            "{bad:?}"
+        );
     }
+    assert_eq!(read(b"a -c a").unwrap_err().message, "-c a requires a value");
+    assert_eq!(read(b"--a-b").unwrap_err().message, "--a-b requires a value");
 }
 
 #[test]

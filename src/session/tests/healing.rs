@@ -224,3 +224,100 @@ fn c6_a_batch_that_data_of_its_copy_follows_is_not_said_again() {
     let (sent, heard, _) = talk.run(false, &[stale(), replies("Z")].concat());
     assert_eq!((words(&sent).as_str(), words(&heard).as_str()), ("", "E(0A000) Z(I)"));
 }
+
+/// What a statement with one column of this name is described as.
+fn columns(name: &str) -> Vec<u8> {
+    let column = [&[0, 1], name.as_bytes(), &[0; 7], &[0, 0, 0, 23, 0, 4, 255, 255, 255, 255, 0, 0]].concat();
+    [replies("t"), message(b'T', &column)].concat()
+}
+
+/// A client that was told the columns of its statement `p`.
+fn promised() -> Talk {
+    let mut talk = prepared();
+    talk.client(&all(&[message(b'D', b"Sp\0"), sync()]));
+    talk.server(&[columns("a"), replies("Z")].concat());
+    talk
+}
+
+#[test]
+fn c6_where_a_server_lacks_a_statement_that_was_described_its_columns_are_looked_at_first() {
+    let mut talk = promised();
+    talk.facts = ServerFacts::default();
+    let input = all(&[bind("p"), execute(), sync()]);
+    let (sent, _, taken) = talk.run(true, &input);
+    assert_eq!(
+        (words(&sent).as_str(), taken),
+        ("P(pooler_1) D(pooler_1) H", Taken { consumed: 0, halt: Halt::Wait })
+    );
+    assert_eq!(talk.run(true, &input).2.halt, Halt::Wait, "asked before the answer");
+    assert_eq!(talk.server(&[replies("1"), columns("a")].concat()), "");
+    assert_eq!(talk.client(&input).0, "B(pooler_1) E S");
+    assert_eq!(talk.server(&replies("2DCZ")), "2 D C Z(I)");
+
+    talk.facts = ServerFacts::default();
+    talk.run(true, &input);
+    assert_eq!(talk.server(&[replies("1"), columns("b")].concat()), "");
+    talk.client(&input);
+    assert_eq!(
+        talk.server(&[error(*b"26000"), replies("Z")].concat()),
+        "E(0A000) Z(I)",
+        "it was told others"
+    );
+    assert!(talk.at_rest());
+    assert_eq!(talk.client(&input).0, "B(pooler_1) E S", "once is enough, and the plan there is not stale");
+}
+
+#[test]
+fn c6_a_client_that_asks_for_columns_that_have_just_changed_was_told_the_new_ones() {
+    let mut talk = promised();
+    talk.facts = ServerFacts::default();
+    talk.client(&all(&[message(b'C', b"Sp\0"), sync()]));
+    talk.server(&replies("Z"));
+    let (sent, _) = talk.client(&all(&[parse("p", "select * from t"), message(b'D', b"Sp\0"), sync()]));
+    assert_eq!(sent, "P(pooler_1) D(pooler_1) D(pooler_1) S");
+    assert_eq!(talk.server(&[replies("1"), columns("b"), columns("b"), replies("Z")].concat()), "1 t T Z(I)");
+    assert_eq!(talk.client(&all(&[bind("p"), execute(), sync()])).0, "B(pooler_1) E S");
+}
+
+#[test]
+fn c6_where_the_look_at_columns_fails_the_client_hears_so_in_place_of_its_bind() {
+    let mut talk = promised();
+    talk.facts = ServerFacts::default();
+    let input = all(&[bind("p"), execute(), sync()]);
+    talk.run(true, &input);
+    assert_eq!(talk.server(&error(*b"42P01")), "E(42P01)");
+    assert_eq!(talk.client(&input).0, "S");
+    assert_eq!(talk.server(&replies("Z")), "Z(I)");
+    assert!(talk.at_rest() && talk.session.checks == 0);
+}
+
+#[test]
+fn c6_columns_that_another_client_meets_in_a_block_make_what_this_one_was_told_void() {
+    let mut talk = promised();
+    let this = std::mem::replace(&mut talk.session, super::talk(SessionState::Track).session);
+    talk.client(&query("begin"));
+    talk.server(&replies("Cz"));
+    let (sent, _) = talk.client(&all(&[parse("q", "select * from t"), bind("q"), execute(), sync()]));
+    assert_eq!(sent, "C(pooler_1) P(pooler_1) D(pooler_1) B(pooler_1) E S", "made anew, and looked at");
+    let heard = talk.server(&[replies("31"), columns("b"), replies("2DCz")].concat());
+    assert_eq!(heard, "1 2 D C Z(T)");
+    talk.client(&query("commit"));
+    talk.server(&replies("CZ"));
+    talk.session = this;
+    talk.client(&all(&[bind("p"), execute(), sync()]));
+    assert_eq!(talk.server(&[error(*b"26000"), replies("Z")].concat()), "E(0A000) Z(I)");
+}
+
+#[test]
+fn a_client_with_tables_of_its_own_says_nothing_of_anybody_elses_columns() {
+    let mut talk = promised();
+    let this = std::mem::replace(&mut talk.session, super::talk(SessionState::Track).session);
+    talk.client(&query("create temp table t (b int)"));
+    talk.server(&replies("CZ"));
+    talk.survey();
+    talk.answer(&[["temp", "", ""]]);
+    talk.client(&all(&[parse("q", "select * from t"), message(b'D', b"Sq\0"), sync()]));
+    talk.server(&[columns("b"), replies("Z")].concat());
+    talk.session = this;
+    assert_eq!(talk.client(&all(&[bind("p"), execute(), sync()])).0, "B(pooler_1) E S");
+}

@@ -146,7 +146,7 @@ fn what_the_listener_passes_on_is_not_passed_on_twice() {
 #[test]
 fn a_listening_client_may_rest() {
     let mut talk = Talk::listens_to(&["a"]);
-    talk.session.unlink(Some(&mut talk.facts));
+    talk.session.unlink();
     assert!(talk.session.can_rest());
     let ear: *const Ear = std::rc::Rc::as_ptr(talk.session.ear().unwrap());
     let (rested, spare) = talk.session.rest();

@@ -4,7 +4,7 @@ use super::*;
 
 /// A conversation of another client of the same pool, with the same server.
 fn another(talk: &mut Talk) {
-    talk.session.unlink(Some(&mut talk.facts));
+    talk.session.unlink();
     talk.session = Session::new(rules(SessionState::Track), ParamSet::default());
 }
 
@@ -109,7 +109,7 @@ fn r55_execute_parses_a_text_as_it_is_read_now_and_shares_it_with_those_who_read
     talk.server(&[done("SET"), status("DateStyle", "German"), replies("Z")].concat());
     talk.survey();
     talk.answer(&[["set", "datestyle", "German"]]);
-    talk.session.unlink(Some(&mut talk.facts));
+    talk.session.unlink();
     talk.facts = ServerFacts::default();
     talk.facts.params.set(style, b"German");
     let (sent, _, _) = talk.run(true, &query("execute a"));
@@ -117,4 +117,17 @@ fn r55_execute_parses_a_text_as_it_is_read_now_and_shares_it_with_those_who_read
     talk.server(&replies("1ZTDCZ"));
     another(&mut talk);
     assert_eq!(talk.client(&all(&[parse("b", LITERAL), sync()])).0, "P(pooler_1) S", "this one is not there");
+}
+
+#[test]
+fn by_policy_a_name_may_be_made_by_a_function_only_where_one_may_have_run() {
+    let mut talk = talk(SessionState::Verify);
+    talk.act(Session::link);
+    assert_eq!(talk.client(&all(&[parse("a", LITERAL), parse("b", LITERAL), sync()])).0, "P(pooler_1) S");
+    talk.server(&replies("1Z"));
+    talk.survey();
+    talk.answer(&[]);
+    let (sent, _) =
+        talk.client(&all(&[parse("", "select f()"), bind(""), execute(), parse("c", LITERAL), sync()]));
+    assert_eq!(sent, "P() B() E P(c) C(c) S", "the function may have taken the name");
 }

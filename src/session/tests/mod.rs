@@ -7,6 +7,7 @@ mod healing;
 mod listening;
 mod meaning;
 mod own;
+mod passing;
 mod properties;
 mod rules;
 mod statements;

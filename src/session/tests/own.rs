@@ -175,6 +175,21 @@ fn t30_by_policy_the_server_is_asked_after_every_transaction() {
     assert!(talk.survey().contains("pg_locks"), "before it lets the server go, all is asked");
 }
 
+/// What the client says while the server is asked waits for the answer, and runs on that server: nobody links it anew.
+#[test]
+fn t30_what_waits_for_the_answer_is_a_transaction_to_ask_about_too() {
+    let mut talk = talk(SessionState::Verify);
+    talk.act(Session::link);
+    talk.client(&query("select harmless()"));
+    talk.server(&replies("TDCZ"));
+    assert!(talk.survey().contains("pg_my_temp_schema"));
+    assert_eq!(talk.run(true, &query("select takes_a_lock()")).2.halt, Halt::Wait);
+    talk.answer(&[]);
+    talk.client(&query("select takes_a_lock()"));
+    talk.server(&replies("TDCZ"));
+    assert!(!talk.at_rest() && talk.survey().contains("pg_locks"));
+}
+
 #[test]
 fn who_a_function_has_made_of_the_session_shows_in_its_report() {
     let mut talk = talk(SessionState::Track);
@@ -236,6 +251,57 @@ fn by_policy_a_library_stays_where_all_else_is_cleaned() {
     assert_eq!(talk.server(&replies("12C12C12DC12CZ")), "");
     assert_eq!(talk.session.pinned_for(), PinReasons::LIBRARY);
     assert!(!talk.at_rest());
+}
+
+#[test]
+fn by_policy_what_is_being_cleaned_is_no_pin() {
+    let mut talk = super::talk(SessionState::Clean);
+    talk.client(&query("create temp table t ()"));
+    talk.server(&replies("CZ"));
+    talk.survey();
+    talk.answer(&[["temp", "", ""]]);
+    assert!(talk.session.pin_state().is_empty() && !talk.at_rest());
+    talk.server(&replies("12C12C12DC12CZ"));
+    assert!(talk.at_rest());
+}
+
+#[test]
+fn t8_in_a_block_startup_values_come_back_without_a_snapshot() {
+    let mut talk = with_startup(&[("work_mem", "9MB")], &[]);
+    talk.client(&query("begin"));
+    talk.server(&[done("BEGIN"), message(b'Z', b"T")].concat());
+    talk.client(&query("reset work_mem"));
+    let (sent, heard, _) = talk.run(false, &[done("RESET"), message(b'Z', b"T")].concat());
+    assert!(String::from_utf8_lossy(&sent).contains(r#"SET "work_mem" TO E'9MB'"#));
+    assert_eq!(words(&heard), "C");
+    assert_eq!(talk.server(&[replies("12C"), message(b'Z', b"T")].concat()), "Z(T)");
+}
+
+#[test]
+fn t8_what_a_reset_role_reports_is_told_as_of_the_role_of_the_startup_packet() {
+    let on = || status("is_superuser", "on");
+    let off = || status("is_superuser", "off");
+    let mut talk = with_startup(&[("role", "bob")], &[(8, "off")]);
+    talk.client(&query("reset role"));
+    let (sent, heard, _) = talk.run(false, &[done("RESET"), on(), replies("Z")].concat());
+    assert!(String::from_utf8_lossy(&sent).contains("role") && words(&heard) == "C");
+    assert_eq!(talk.server(&[replies("12DC"), off(), replies("Z")].concat()), "Z(I)", "it is bob still");
+    talk.survey();
+    talk.answer(&[["set", "role", "bob"]]);
+    talk.client(&query("set role none"));
+    assert!(talk.server(&[done("SET"), on(), replies("Z")].concat()).ends_with("S Z(I)"));
+    talk.client(&query("reset role"));
+    talk.run(false, &[done("RESET"), replies("Z")].concat());
+    assert_eq!(talk.server(&[replies("12DC"), off(), replies("Z")].concat()), "S Z(I)");
+}
+
+#[test]
+fn startup_values_come_back_whatever_else_is_in_force_there() {
+    let mut talk = with_startup(&[("work_mem", "9MB"), ("default_transaction_deferrable", "on")], &[]);
+    talk.client(&query("reset work_mem"));
+    let (sent, ..) = talk.run(false, &[done("RESET"), replies("Z")].concat());
+    let sent = String::from_utf8_lossy(&sent);
+    assert!(sent.find("NOT DEFERRABLE").unwrap() < sent.find("9MB").unwrap());
 }
 
 #[test]

@@ -70,7 +70,7 @@ fn t18_t19_names_and_the_unnamed_statement_follow_the_client_to_another_server()
     let mut talk = Talk::transaction();
     talk.client(&all(&[parse("s", "select 41"), parse("", "select 42"), sync()]));
     talk.server(&replies("11Z"));
-    talk.session.unlink(None);
+    talk.session.unlink();
     talk.facts = ServerFacts { unnamed: Some(999), ..ServerFacts::default() };
     let (server, _) = talk.client(&all(&[bind("s"), bind(""), sync()]));
     assert_eq!(server, "P(pooler_1) B(pooler_1) P() B() S");
@@ -150,6 +150,45 @@ fn r27_r30_early_syncs_in_copy_in_are_voided_by_success_and_doubtful_after_failu
     talk.client(&query("select 1"));
     assert_eq!(talk.server(&replies("TDCZ")), "T D C Z(I)");
     assert!(talk.at_rest(), "a reply other than Z has fixed the position");
+}
+
+/// Seen: the end of the second COPY passed as one more end of the first, so that a Sync behind it was taken for one
+/// that the second had swallowed, and its answer for one that nobody is owed.
+#[test]
+fn r27_each_of_several_copies_in_one_write_waits_for_its_own_beginning() {
+    let run = || all(&[parse("", "copy t from stdin"), bind(""), execute()]);
+    let end = || all(&[message(b'd', b"1\n"), message(b'c', b"")]);
+    for second in [query("copy t from stdin"), run()] {
+        let mut talk = Talk::transaction();
+        talk.client(&query("copy t from stdin"));
+        talk.server(&replies("G"));
+        talk.client(&all(&[end(), second, message(b'd', b"2\n")]));
+        let (_, _, taken) = talk.run(true, &message(b'c', b""));
+        assert_eq!(taken.halt, Halt::Wait, "it is not the first COPY that this ends");
+        talk.server(&replies("CZ"));
+        talk.server(&replies(if talk.session.inflight.copy_is_simple() { "G" } else { "12G" }));
+        talk.client(&all(&[message(b'c', b""), sync()]));
+        let simple = talk.session.inflight.copy_is_simple();
+        assert!(talk.server(&replies(if simple { "CZZ" } else { "CZ" })).ends_with("Z(I)"));
+        assert!(talk.at_rest());
+    }
+    // Two of them in one text.
+    let mut talk = Talk::transaction();
+    talk.client(&query("copy t from stdin; copy t from stdin"));
+    talk.server(&replies("G"));
+    talk.client(&end());
+    assert_eq!(talk.run(true, &message(b'c', b"")).2.halt, Halt::Wait);
+    talk.server(&replies("CG"));
+    talk.client(&all(&[message(b'c', b""), sync()]));
+    talk.server(&replies("CZZ"));
+    assert!(talk.at_rest());
+    // One end too many.
+    let mut talk = Talk::transaction();
+    talk.client(&run());
+    talk.server(&replies("12G"));
+    talk.client(&all(&[end(), end(), sync()]));
+    talk.server(&replies("CZ"));
+    assert!(talk.at_rest());
 }
 
 #[test]

@@ -24,7 +24,7 @@ impl Talk {
 
     /// The client goes on with a server that has nothing in force; what that is told first.
     pub(super) fn relink(&mut self) -> String {
-        self.session.unlink(Some(&mut self.facts));
+        self.session.unlink();
         self.facts = ServerFacts::default();
         String::from_utf8_lossy(&self.act(Session::link).0).into_owned()
     }
@@ -176,13 +176,15 @@ fn by_policy_settings_keep_the_server_or_end_with_the_transaction() {
 
 #[test]
 fn r55_a_text_is_another_statement_under_other_settings() {
-    let mut talk = talk(SessionState::Track);
-    let first = talk.client(&all(&[parse("a", "select x"), sync()])).0;
-    talk.server(&replies("1Z"));
-    let mut settings = Settings::default();
-    settings.set(b"search_path", b"other");
-    talk.session = Session::new(rules(SessionState::Track), ParamSet::default())
-        .with_wishes(Rc::new(Startup { reported: Vec::new(), settings }.into()));
-    let second = talk.client(&all(&[parse("a", "select x"), sync()])).0;
-    assert_ne!(first, second);
+    for path in [&b"other"[..], b""] {
+        let mut talk = talk(SessionState::Track);
+        let first = talk.client(&all(&[parse("a", "select x"), sync()])).0;
+        talk.server(&replies("1Z"));
+        let mut settings = Settings::default();
+        settings.set(b"search_path", path);
+        talk.session = Session::new(rules(SessionState::Track), ParamSet::default())
+            .with_wishes(Rc::new(Startup { reported: Vec::new(), settings }.into()));
+        let second = talk.client(&all(&[parse("a", "select x"), sync()])).0;
+        assert_ne!(first, second);
+    }
 }
