@@ -313,6 +313,7 @@ impl Session {
                 Gate::Resetting if status != TxStatus::Failed && self.begin_restore(turn) => {
                     return Ok(false);
                 }
+                Gate::Resetting if status == TxStatus::Failed => self.restored(turn),
                 Gate::Resetting if self.settle_channels(turn) => return Ok(false),
                 Gate::Open | Gate::Resetting => {}
                 Gate::Errand(errand) => self.gate = Gate::Errand(errand),

@@ -164,7 +164,8 @@ impl Session {
         restores
     }
 
-    /// The startup values are in force again: reports that were held back for that, and hold after all, are news.
+    /// The startup values are in force again, or a block has failed and only its end will tell what of it remains:
+    /// reports that were held back for a RESET, and hold after all, are news.
     pub(super) fn restored(&mut self, turn: &mut Turn<'_>) {
         let Some(facts) = turn.facts.as_deref() else { return };
         let Some(startup) = self.wishes.startup() else { return };

@@ -280,5 +280,20 @@ fn startup_values() -> Vec<Script> {
                 query(0, "show search_path"),
             ],
         ),
+        // A RESET that did not run holds back no report of what the failed block gives up.
+        script(
+            1,
+            vec![
+                Enter(0, vec![("TimeZone", "Asia/Tokyo")]),
+                query(0, "begin; set local timezone = 'UTC'"),
+                query(0, "select 1/0; set role bob; reset role"),
+                query(0, "rollback"),
+                query(0, "set timezone = 'Asia/Kolkata'"),
+                query(0, "begin; set timezone = 'UTC'"),
+                query(0, "select 1/0; reset timezone"),
+                query(0, "rollback"),
+                query(0, "show timezone"),
+            ],
+        ),
     ]
 }
