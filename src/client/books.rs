@@ -62,6 +62,29 @@ impl Relay {
         }
     }
 
+    /// The same after a turn in which a client with nothing open has asked its server one thing, or one more in its block.
+    #[inline]
+    pub(super) fn publish_question(&self, now: Instant) {
+        let entry = &self.entry;
+        entry.set_request(self.session.request_since());
+        entry.running.set(true);
+        entry.set_pause(Pause::None, now);
+        entry.waiter.set(None);
+        entry.state.set(ClientState::Active);
+    }
+
+    /// The same after a turn in which all has been answered as usual and the server given back.
+    #[inline]
+    pub(super) fn publish_answer(&mut self, now: Instant) {
+        self.session.take_tally().publish(&mut self.home.counters.borrow_mut());
+        let entry = &self.entry;
+        entry.request_since.set(None);
+        entry.overran.set(false);
+        entry.running.set(false);
+        entry.set_pause(Pause::Idle, now);
+        entry.state.set(ClientState::Idle);
+    }
+
     #[cold]
     fn publish_pins(&self, reasons: PinReasons, now: Instant) {
         let (entry, home) = (&self.entry, &self.home);

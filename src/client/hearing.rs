@@ -13,7 +13,7 @@ use crate::session::Halt;
 
 impl Relay {
     /// What has arrived from the linked server, if anything has.
-    #[inline]
+    #[inline(always)]
     pub(super) fn read_server(
         &mut self,
         cx: &mut Context<'_>,
@@ -32,31 +32,28 @@ impl Relay {
         }
     }
 
-    /// Bytes have arrived from the server.
+    /// Bytes have arrived from the server, of which the session has let the first `passed` pass.
     pub(super) fn server_said(
         &mut self,
         cx: &mut Context<'_>,
         now: Instant,
         out: &mut Outboxes,
-        arrived: &[u8],
+        (arrived, passed): (&[u8], usize),
     ) -> Result<(), Ended> {
-        let Some(link) = &mut self.link else { return Ok(()) };
-        let outcome = if link.unread.is_empty() {
-            let (taken, outcome) = self.take_from_server(cx, now, out, arrived);
+        let outcome = if self.unread.is_empty() {
+            let (taken, outcome) = self.take_from_server(cx, now, out, (arrived, passed));
             let rest = arrived.get(taken..).unwrap_or_default();
-            if let Some(link) = self.link.as_mut().filter(|_| !rest.is_empty()) {
-                link.unread.extend_from_slice(rest);
+            if !rest.is_empty() {
+                self.unread.extend_from_slice(rest);
             }
             outcome
         } else {
-            let mut unread = std::mem::take(&mut link.unread);
+            let mut unread = std::mem::take(&mut self.unread);
             unread.extend_from_slice(arrived);
-            let (taken, outcome) = self.take_from_server(cx, now, out, &unread);
+            let (taken, outcome) = self.take_from_server(cx, now, out, (&unread, 0));
             consume(&mut unread, taken);
             // Whatever becomes of the client, the server's position is not lost.
-            if let Some(link) = &mut self.link {
-                link.unread = unread;
-            }
+            self.unread = unread;
             outcome
         };
         outcome?;
@@ -69,14 +66,14 @@ impl Relay {
         cx: &mut Context<'_>,
         now: Instant,
         out: &mut Outboxes,
-        input: &[u8],
+        (input, passed): (&[u8], usize),
     ) -> (usize, Result<(), Ended>) {
         let Some(link) = &mut self.link else { return (0, Ok(())) };
         out.clear();
         let taken = {
             let mut catalog = self.home.catalog.borrow_mut();
             let mut turn = turn(now, Some(&mut link.lease), &mut catalog, &self.home, out);
-            self.session.on_server(&mut turn, input)
+            self.session.on_server_behind(&mut turn, input, passed)
         };
         let sent = self.send_both(cx, out, input);
         let outcome = match taken.halt {
@@ -87,7 +84,7 @@ impl Relay {
     }
 
     /// What has arrived from the client, if anything has.
-    #[inline]
+    #[inline(always)]
     pub(super) fn read_client(
         &mut self,
         cx: &mut Context<'_>,

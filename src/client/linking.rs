@@ -21,17 +21,27 @@ impl Relay {
         now: Instant,
         out: &mut Outboxes,
     ) -> Result<bool, Ended> {
+        let is_over = self.poll_link(cx, now, out)?;
+        if is_over && self.link.is_some() {
+            self.go_on(cx, now, out)?;
+        }
+        Ok(is_over)
+    }
+
+    /// Whether the wait for a server is over: one is linked, or the client was told that there is none.
+    pub(super) fn poll_link(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        out: &mut Outboxes,
+    ) -> Result<bool, Ended> {
         let Some(checkout) = &mut self.checkout else { return Ok(false) };
-        let outcome = checkout.poll_at(checkout.since(), cx);
         let since = checkout.since();
-        let Poll::Ready(outcome) = outcome else { return Ok(false) };
+        let Poll::Ready(outcome) = checkout.poll_at(since, cx) else { return Ok(false) };
         self.checkout = None;
         self.stall = Stall::None;
         match outcome {
-            Ok(lease) => {
-                self.link_to(cx, now, out, lease, since)?;
-                self.go_on(cx, now, out)?;
-            }
+            Ok(lease) => self.link_to(cx, now, out, lease, since)?,
             Err(error) => {
                 let mut carry = std::mem::take(&mut self.carry);
                 let taken = self.refuse(cx, out, &carry, &error)?;
@@ -45,8 +55,7 @@ impl Relay {
 
     /// Whether a side has to take what it was sent before the client's bytes go on.
     pub(super) fn is_blocked(&self) -> bool {
-        let server_blocked = self.link.as_ref().is_some_and(|link| !link.unsent.is_empty());
-        server_blocked || self.unsent.len() > CLIENT_BACKLOG
+        !self.unsaid.is_empty() || self.unsent.len() > CLIENT_BACKLOG
     }
 
     /// What waited for the server that has just been linked goes on.
@@ -60,6 +69,7 @@ impl Relay {
         if self.retry { Ok(()) } else { self.advance_carry(cx, now, out) }
     }
 
+    #[inline(always)]
     pub(super) fn link_to(
         &mut self,
         cx: &mut Context<'_>,
@@ -78,16 +88,25 @@ impl Relay {
                 counters.wait_us += u64::try_from(waited).unwrap_or(u64::MAX);
             }
         }
-        let mut link = Link { lease, unread: Vec::new(), unsent: Vec::new(), mute: false };
+        let link = self.link.insert(Link { lease, mute: false });
         // From here on this task hears it.
         self.dry.server = link.lease.stream.poll_read_ready(cx).is_pending();
+        if self.session.link_alike(now, &mut link.lease.facts) {
+            Ok(())
+        } else {
+            self.put_in_force(cx, now, out)
+        }
+    }
+
+    #[cold]
+    fn put_in_force(&mut self, cx: &mut Context<'_>, now: Instant, out: &mut Outboxes) -> Result<(), Ended> {
         out.clear();
         {
             let mut catalog = self.home.catalog.borrow_mut();
-            self.session.link(&mut turn(now, Some(&mut link.lease), &mut catalog, &self.home, out));
+            let lease = self.link.as_mut().map(|link| &mut link.lease);
+            self.session.put_in_force(&mut turn(now, lease, &mut catalog, &self.home, out));
         }
-        self.link = Some(link);
-        if out.is_empty() { Ok(()) } else { self.send_both(cx, out, &[]) }
+        self.send_both(cx, out, &[])
     }
 
     /// No server could be had for the message at the front of `input`: answers its batch once (R25, R97).
@@ -119,7 +138,7 @@ impl Relay {
     }
 
     /// Gives the server back if it is at rest and nothing of the client's waits for it.
-    #[inline(never)]
+    #[inline(always)]
     pub(super) fn release_if_possible(
         &mut self,
         cx: &mut Context<'_>,
@@ -127,13 +146,13 @@ impl Relay {
         out: &mut Outboxes,
     ) -> Result<(), Ended> {
         let Some(link) = self.link.as_mut() else { return Ok(()) };
-        let unsent = link.unsent.len() + usize::from(link.lease.stream.has_unsent() || link.mute);
-        let unread = link.unread.len() + usize::from(link.lease.stream.has_unread());
+        let unsent = self.unsaid.len() + usize::from(link.lease.stream.has_unsent() || link.mute);
+        let unread = self.unread.len() + usize::from(link.lease.stream.has_unread());
         if self.session.wants_survey(unsent, unread) {
             self.send_survey(cx, now, out)?;
         }
         let Some(evidence) = self.session.try_release(unsent, unread) else { return Ok(()) };
-        let Some(Link { mut lease, .. }) = self.link.take() else { return Ok(()) };
+        let Some(Link { mut lease, mute: _ }) = self.link.take() else { return Ok(()) };
         self.session.unlink();
         self.entry.server.set(None);
         let settings = self.home.settings.borrow();
@@ -172,13 +191,13 @@ impl Relay {
     ///
     /// Nothing more may be said to a client that was left in the middle of a message: `None` instead of its buffer.
     pub(super) fn finish(self, ended: &Ended) -> (Stream, Option<Vec<u8>>) {
-        let Self { stream, session, home, link, unsent, .. } = self;
+        let Self { stream, session, home, link, unsent, unread, unsaid, .. } = self;
         let last = (!session.is_mid_reply()).then_some(unsent);
         self.entry.leave();
         if let Some(ear) = session.ear() {
             home.listener.leave(ear);
         }
-        if let Some(Link { lease, unread, unsent, mute }) = link {
+        if let Some(Link { lease, mute }) = link {
             match ended {
                 Ended::ServerLost(_) => lease.retire(RetireReason::Crashed),
                 Ended::Session(SessionError::ServerFatal(_)) => lease.retire(RetireReason::ServerClosed),
@@ -189,7 +208,7 @@ impl Relay {
                 Ended::Session(SessionError::Parameter(_)) => lease.retire(RetireReason::InvalidParameter),
                 Ended::Session(_) | Ended::ClientGone(_) | Ended::Ordered(_) | Ended::Refused(_) => {
                     let orderly = matches!(ended, Ended::Session(SessionError::ClientClosed));
-                    let unsent = unsent.len() + usize::from(mute);
+                    let unsent = unsaid.len() + usize::from(mute);
                     let reason =
                         if unsent > 0 { RetireReason::ClientGoneUnsent } else { RetireReason::ClientGone };
                     let left = Left { lease, session, unsent, unread, orderly, reason };

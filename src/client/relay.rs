@@ -14,6 +14,7 @@ use std::time::Instant;
 use super::ended::Ended;
 use super::entry::ClientEntry;
 use super::linking::turn;
+use super::short::Short;
 use super::wire::{Outboxes, Scratch, flush, send};
 use crate::net::Stream;
 #[cfg(test)]
@@ -33,11 +34,9 @@ pub(super) const READ_AHEAD: usize = 16 * 1024;
 /// Replies made here that may wait for a client that does not read; beyond, its requests wait too (B26).
 pub(super) const CLIENT_BACKLOG: usize = 256 * 1024;
 
-/// The server in use. Bytes under way belong to the link, not to the connection (R7).
+/// The server in use. Bytes under way are the relay's, not the connection's (R7).
 pub(super) struct Link {
     pub(super) lease: Lease<ServerConn>,
-    pub(super) unread: Vec<u8>,
-    pub(super) unsent: Vec<u8>,
     /// Writing failed; what the server said before is still to be read.
     pub(super) mute: bool,
 }
@@ -70,6 +69,10 @@ pub(super) struct Relay {
     /// To the client, not taken yet.
     pub(super) unsent: Vec<u8>,
     pub(super) link: Option<Link>,
+    /// From the linked server, not understood yet. Without a link there is nothing.
+    pub(super) unread: Vec<u8>,
+    /// To the linked server, not taken yet. Without a link there is nothing.
+    pub(super) unsaid: Vec<u8>,
     pub(super) checkout: Option<Checkout<ServerConn>>,
     pub(super) stall: Stall,
     pub(super) dry: Dry,
@@ -91,6 +94,8 @@ impl Relay {
             carry: Vec::new(),
             unsent: Vec::new(),
             link: None,
+            unread: Vec::new(),
+            unsaid: Vec::new(),
             checkout: None,
             stall: Stall::None,
             dry: Dry::default(),
@@ -101,9 +106,14 @@ impl Relay {
     }
 
     /// Whether what is left of it in a [`Conversation`](super::resting::Conversation) at rest is enough.
+    #[inline(always)]
     pub(super) fn can_rest(&self) -> bool {
-        self.link.is_none()
-            && self.checkout.is_none()
+        self.link.is_none() && self.has_nothing_to_do()
+    }
+
+    #[inline(always)]
+    fn has_nothing_to_do(&self) -> bool {
+        self.checkout.is_none()
             && self.carry.is_empty()
             && self.unsent.is_empty()
             && self.stall == Stall::None
@@ -132,17 +142,16 @@ impl Relay {
         scratch: &mut Scratch,
     ) -> Poll<Ended> {
         match self.short_turn(cx, now, scratch) {
-            Ok(false) => {}
-            Ok(true) => {
-                self.publish(now, false);
-                return Poll::Pending;
-            }
+            Ok(Short::Unclear) => return self.poll_rounds(cx, now, scratch),
+            Ok(Short::Asked) => self.publish_question(now),
+            Ok(Short::Answered) => self.publish_answer(now),
+            Ok(Short::Done) => self.publish(now, false),
             Err(ended) => {
                 self.publish(now, true);
                 return Poll::Ready(ended);
             }
         }
-        self.poll_rounds(cx, now, scratch)
+        Poll::Pending
     }
 
     #[inline(never)]
@@ -173,7 +182,7 @@ impl Relay {
         if let Some(link) = &mut self.link
             && !link.mute
         {
-            link.mute = flush(&mut link.lease.stream, cx, &mut link.unsent).is_err();
+            link.mute = flush(&mut link.lease.stream, cx, &mut self.unsaid).is_err();
         }
         moved |= self.pump_server(cx, now, scratch)?;
         let waits = self.checkout.is_some();
@@ -203,7 +212,7 @@ impl Relay {
             Stall::Replies | Stall::Peer => true,
         };
         let link_rests = |link: &Link| {
-            !link.mute && link.unsent.is_empty() && (self.dry.server || link.lease.stream.is_dry(cx))
+            !link.mute && self.unsaid.is_empty() && (self.dry.server || link.lease.stream.is_dry(cx))
         };
         !self.retry
             && !stalls
@@ -226,7 +235,7 @@ impl Relay {
         }
         let Some(n) = self.read_server(cx, &mut scratch.read)? else { return Ok(false) };
         let arrived = scratch.read.get(..n).unwrap_or_default();
-        self.server_said(cx, now, &mut scratch.out, arrived)?;
+        self.server_said(cx, now, &mut scratch.out, (arrived, 0))?;
         Ok(true)
     }
 
@@ -330,7 +339,7 @@ impl Relay {
         if let Some(link) = &mut self.link
             && !link.mute
         {
-            let sent = send(&mut link.lease.stream, cx, &mut out.to_server, input, &mut link.unsent);
+            let sent = send(&mut link.lease.stream, cx, &mut out.to_server, input, &mut self.unsaid);
             link.mute = sent.is_err();
         }
         send(&mut self.stream, cx, &mut out.to_client, input, &mut self.unsent).map_err(gone)

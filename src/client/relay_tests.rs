@@ -66,7 +66,7 @@ impl Scene {
     /// Sends bytes of an endless query until the server's socket is full.
     async fn block_server(&mut self) {
         self.client.write_all(ENDLESS).await.unwrap();
-        let is_blocked = |scene: &Self| scene.relay.link.as_ref().is_some_and(|link| !link.unsent.is_empty());
+        let is_blocked = |scene: &Self| !scene.relay.unsaid.is_empty();
         while !is_blocked(self) {
             self.client.write_all(&[b'x'; 8192]).await.unwrap();
             self.work().await;

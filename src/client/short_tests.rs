@@ -21,15 +21,18 @@ const ENOUGH: usize = 12;
 /// What somebody does in a step: which client says what, or how the server answers what it was asked.
 type Step = (u8, u8);
 
-/// What can be seen after a step: what the server got, what each client got, how the clients are shown, and who holds
-/// the server.
-type Seen = (Vec<u8>, [(Vec<u8>, ClientState, Pause, [bool; 3]); 2], u32);
+/// What each client got, and how it is shown.
+type Shown = (Vec<u8>, ClientState, Pause, [bool; 5]);
+
+/// What can be seen after a step: what the server got, the clients, who holds the server, and what was counted.
+type Seen = (Vec<u8>, [Shown; 2], u32, [u64; 4]);
 
 fn said(what: u8) -> &'static [u8] {
     const QUERY: &[u8] = b"Q\0\0\0\x06x\0";
     match what {
-        0..=3 => QUERY,
-        4 => b"Q\0\0\0\x06x\0Q\0\0\0\x06y\0",
+        0 => QUERY,
+        1..=3 => b"Q\0\0\0\x0dselect 1\0",
+        4 => b"Q\0\0\0\x0dselect 1\0Q\0\0\0\x06y\0",
         5 => b"Q\0\0",
         6 => b"\0\x06x\0",
         7 | 8 => b"B\0\0\0\x0c\0\0\0\0\0\0\0\0D\0\0\0\x06P\0E\0\0\0\x09\0\0\0\0\0S\0\0\0\x04",
@@ -72,8 +75,14 @@ async fn hear(stream: &mut Stream) -> Vec<u8> {
     bytes
 }
 
-fn shown(entry: &ClientEntry, got: Vec<u8>) -> (Vec<u8>, ClientState, Pause, [bool; 3]) {
-    let flags = [entry.running.get(), entry.request_since.get().is_some(), entry.server.get().is_some()];
+fn shown(entry: &ClientEntry, got: Vec<u8>) -> Shown {
+    let flags = [
+        entry.running.get(),
+        entry.request_since.get().is_some(),
+        entry.server.get().is_some(),
+        entry.waiter.get().is_some(),
+        entry.pause_since.get() >= entry.request_at.get(),
+    ];
     (got, entry.state.get(), entry.pause.get(), flags)
 }
 
@@ -118,7 +127,9 @@ async fn play(script: Vec<Step>, plods: bool) -> Vec<Seen> {
         for (client, entry) in clients.iter_mut().zip(&entries) {
             all.push(shown(entry, hear(client).await));
         }
-        seen.push((got, all.try_into().unwrap(), bench.home.pool.active()));
+        let counters = bench.home.counters.borrow();
+        let counted = [counters.xacts, counters.queries, counters.client_bytes, counters.server_bytes];
+        seen.push((got, all.try_into().unwrap(), bench.home.pool.active(), counted));
     }
     seen
 }
@@ -133,7 +144,7 @@ fn played(script: &[Step], plods: bool) -> Vec<Seen> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(60))]
+    #![proptest_config(ProptestConfig::with_cases(100))]
 
     #[test]
     fn a_short_turn_comes_to_what_rounds_come_to(

@@ -92,8 +92,8 @@ fn send_some(
     }
 }
 
-#[inline]
-fn send_whole(
+#[inline(always)]
+pub(super) fn send_whole(
     stream: &mut Stream,
     cx: &mut Context<'_>,
     whole: &[u8],

@@ -95,7 +95,7 @@ impl Socket {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         either!(self, io => io.poll_read(cx, buf), socket => tokio_read(Pin::new(socket), cx, buf))
     }
@@ -114,7 +114,7 @@ impl Socket {
     }
 
     /// Whether a read would surely be in vain, and the task of `cx` is to be woken. Tokio does not say the latter.
-    #[inline]
+    #[inline(always)]
     pub(super) fn is_dry(&self, cx: &Context<'_>) -> bool {
         match self {
             Self::Own(io) => io.is_dry(cx),
@@ -130,7 +130,7 @@ impl Socket {
     }
 
     /// Whether a read would surely be in vain, and the alarm is rung from now on when it can be read.
-    #[inline]
+    #[inline(always)]
     pub(super) fn rings_alarm(&self) -> bool {
         match self {
             Self::Own(io) => io.rings_alarm(),
@@ -139,7 +139,7 @@ impl Socket {
     }
 
     /// Ready when a read would not surely be in vain.
-    #[inline]
+    #[inline(always)]
     pub(super) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         either!(self, io => io.poll_read_ready(cx), socket => socket.poll_read_ready(cx))
     }
@@ -160,7 +160,7 @@ impl Socket {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         either!(self,
             io => io.poll_write(cx, buf),

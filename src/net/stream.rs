@@ -29,7 +29,7 @@ impl Stream {
     ///
     /// # Errors
     /// From the socket, or `InvalidData` when the peer breaks TLS.
-    #[inline]
+    #[inline(always)]
     pub fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         if self.unread.is_none() && self.tls.is_none() && !buf.is_empty() {
             return self.socket.poll_read(cx, buf);
@@ -62,7 +62,7 @@ impl Stream {
     ///
     /// # Errors
     /// From the socket; the connection is of no more use for writing.
-    #[inline]
+    #[inline(always)]
     pub fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match &mut self.tls {
             None => self.socket.poll_write(cx, buf),
@@ -160,7 +160,7 @@ impl Stream {
 
     /// Whether received bytes are held here or in the TLS layer, decoded or not (R1 d). The kernel may hold more;
     /// [`poll_quiet`](Self::poll_quiet) asks that too.
-    #[inline]
+    #[inline(always)]
     pub fn has_unread(&self) -> bool {
         self.unread.is_some() || self.tls.as_ref().is_some_and(|tls| tls.has_unread())
     }
@@ -172,7 +172,7 @@ impl Stream {
     }
 
     /// Ready when a read would not surely be in vain; else the task is woken when that changes. No system call.
-    #[inline]
+    #[inline(always)]
     pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
         if self.has_unread() {
             return Poll::Ready(());
@@ -182,7 +182,7 @@ impl Stream {
 
     /// Whether a read would surely be in vain now, and the task of `cx` is woken when that changes. `false` may mean
     /// either: then a read tells. No system call.
-    #[inline]
+    #[inline(always)]
     pub fn is_dry(&self, cx: &Context<'_>) -> bool {
         !self.has_unread() && self.socket.is_dry(cx)
     }
@@ -195,7 +195,7 @@ impl Stream {
 
     /// Whether a read would surely be in vain, and the alarm is rung when that changes. `false` may mean either: then
     /// [`poll_quiet`](Self::poll_quiet) tells. No system call.
-    #[inline]
+    #[inline(always)]
     pub fn rings_alarm(&self) -> bool {
         self.unread.is_none()
             && self.tls.as_ref().is_none_or(|tls| !tls.has_unread() && !tls.is_ended())

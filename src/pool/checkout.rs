@@ -69,6 +69,7 @@ impl<C> Checkout<C> {
 
 impl<C: Pooled> Pool<C> {
     /// Lends an idle server if nobody waits: what a fresh [`Checkout`] would do first, without making one.
+    #[inline(always)]
     pub fn lend_now(&self, now: Instant) -> Option<Lease<C>> {
         let lent = self.apply_quietly(|state| {
             state.at(now);

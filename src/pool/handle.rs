@@ -107,6 +107,7 @@ impl<C> Pool<C> {
     }
 
     /// A change that brings nobody any work.
+    #[inline(always)]
     pub(super) fn apply_quietly<R>(&self, change: impl FnOnce(&mut PoolState<C>) -> R) -> R {
         let mut state = self.inner.state.borrow_mut();
         let result = change(&mut state);

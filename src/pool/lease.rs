@@ -54,6 +54,7 @@ impl<C> Lease<C> {
 
     /// Gives the server back, at rest and proven so. It goes straight to the oldest waiter, or is idle, unless
     /// its time is over, it is marked, the pool is paused or has too many.
+    #[inline(always)]
     pub fn release(mut self, _evidence: Quiescent, now: Instant) {
         let Some(conn) = self.conn.take() else { return };
         let back = self.pool.apply_quietly(|state| {

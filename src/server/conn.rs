@@ -112,6 +112,7 @@ impl ServerConn {
 
     /// Lets the worker know if it speaks while nobody reads it, or has spoken already. Call it before the lease is
     /// released.
+    #[inline(always)]
     pub fn watch(&mut self) -> Quiet {
         if self.stream.rings_alarm() {
             return Quiet::Silent;
@@ -145,6 +146,7 @@ impl ServerConn {
 
 impl Pooled for ServerConn {
     /// R5: asks the reactor, which knows without a system call; buffers of TLS count too.
+    #[inline(always)]
     fn is_quiet(&mut self) -> bool {
         !self.stream.has_unread() && !self.stream.has_unsent() && self.watch() == Quiet::Silent
     }

@@ -199,7 +199,7 @@ impl Session {
             self.put_heard(turn.to_client);
             let status = self.tx;
             turn.to_client.own(|out| put_ready(out, status));
-            self.close_clocks(turn);
+            self.close_clocks(turn.now);
         }
     }
 

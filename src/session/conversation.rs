@@ -241,21 +241,30 @@ impl Session {
     /// A server was linked: first puts the parameters that differ in force (own messages at rest, R51).
     pub fn link(&mut self, turn: &mut Turn<'_>) {
         let Some(facts) = turn.facts.as_deref_mut() else { return };
+        if !self.link_alike(turn.now, facts) {
+            self.put_in_force(turn);
+        }
+    }
+
+    /// A server with these facts was linked: whether it has in force what the client wants. If not,
+    /// [`Session::put_in_force`] is next.
+    #[inline(always)]
+    pub fn link_alike(&mut self, now: Instant, facts: &mut ServerFacts) -> bool {
         if !self.tracks_statements() {
             facts.unnamed = None; // from here on nobody watches what becomes of it
         }
-        let agree = self.params.is_shared_with(&facts.params) && self.wishes.are_shared_with(&facts.settings);
-        self.request_since = self.request_since.map(|_| turn.now);
-        self.xact_since = self.xact_since.map(|_| turn.now);
-        self.note_unseen();
-        if !agree {
-            self.put_in_force(turn);
+        self.request_since = self.request_since.map(|_| now);
+        if self.xact_since.is_some() {
+            self.xact_since = Some(now);
+            self.note_unseen();
         }
+        self.params.is_shared_with(&facts.params) && self.wishes.are_shared_with(&facts.settings)
     }
 
     /// Evidence that the server may go back now, if the pool mode wants it back and it is at rest (R1, R3).
     ///
     /// `unsent` and `unread` are the bytes that still lie in the buffers towards and from the server.
+    #[inline(always)]
     pub fn try_release(&self, unsent: usize, unread: usize) -> Option<Quiescent> {
         let mode_allows = self.rules.mode != PoolMode::Session;
         (mode_allows && self.is_at_rest(unsent, unread) && self.traces.is_none() && !self.is_pinned())
@@ -267,6 +276,7 @@ impl Session {
         self.is_at_rest(unsent, unread).then(Quiescent::witnessed)
     }
 
+    #[inline(always)]
     pub(super) fn is_at_rest(&self, unsent: usize, unread: usize) -> bool {
         self.inflight.at_rest(self.tx)
             && !self.is_preparing()
@@ -351,6 +361,7 @@ impl Session {
     }
 
     /// A server is gone or given back: nothing of it remains here.
+    #[inline(always)]
     pub fn unlink(&mut self) {
         self.inflight.end();
         self.from_server = Body::default();

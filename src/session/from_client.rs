@@ -1,10 +1,11 @@
 //! The direction from the client: what each frontend message means for the server and for the replies owed.
 
 use std::ops::Range;
+use std::time::Instant;
 
 use crate::proto::{FrameHeader, HEADER_LEN, PgError, SqlState, TargetView, put_ready};
 
-use super::conversation::{Body, Gate, Halt, Session, Taken, Turn};
+use super::conversation::{Body, Gate, Halt, ServerFacts, Session, Taken, Turn};
 use super::error::SessionError;
 use super::owed::{CopyState, Kind, Why};
 
@@ -31,7 +32,12 @@ impl Session {
     ///
     /// Everything it decides is in `self`, in the facts, and in the outboxes when it returns.
     pub fn on_client(&mut self, turn: &mut Turn<'_>, input: &[u8]) -> Taken {
-        if self.pass_lone_query(turn, input) {
+        if let Some(text) = self.lone_query(input)
+            && self.is_plain_query(text)
+            && let Some(facts) = turn.facts.as_deref_mut()
+        {
+            self.send_lone_query(turn.now, facts, input);
+            turn.to_server.pass(0..input.len());
             return Taken { consumed: input.len(), halt: Halt::More };
         }
         let mut at = if self.from_client.left > 0 { self.take_body(turn, 0..input.len()) } else { 0 };
@@ -197,20 +203,10 @@ impl Session {
         self.inflight.owe(kind, why);
     }
 
-    /// A request opens with the first message while none is open, a transaction with the first outside one.
+    /// A message goes out that belongs to a request.
     #[inline]
     pub(super) fn begin_request(&mut self, turn: &Turn<'_>) {
-        if self.request_since.is_none() {
-            self.request_since = Some(turn.now);
-            self.tally.queries += 1;
-        }
-        if self.xact_since.is_none() {
-            self.xact_since = Some(turn.now);
-            self.tally.xacts += 1;
-            if turn.facts.is_some() && self.traces.is_none() {
-                self.note_unseen(); // it may have the server still, although it has been asked
-            }
-        }
+        self.open_clocks(turn.now, turn.facts.is_some());
     }
 
     /// The batch was refused before anything of it was sent: its Sync is answered here (R25).
@@ -299,18 +295,20 @@ impl Session {
             self.send_query(turn);
             return Act::Pass;
         }
-        self.send_plain_query(turn);
+        self.send_plain_query(turn.now, turn.facts.as_deref_mut());
         Act::Pass
     }
 
     /// A Query goes out that does nothing to the session, for a client without an unnamed statement.
-    pub(super) fn send_plain_query(&mut self, turn: &mut Turn<'_>) {
+    #[inline(always)]
+    pub(super) fn send_plain_query(&mut self, now: Instant, facts: Option<&mut ServerFacts>) {
+        self.open_clocks(now, facts.is_some());
         // It ends the unnamed statement, of which there is none: whatever the server has is nobody's from now on.
-        if let Some(facts) = turn.facts.as_deref_mut() {
+        if let Some(facts) = facts {
             facts.unnamed = None;
         }
-        self.begin_request(turn);
-        self.send(Kind::Query, Why::Client);
+        self.nudged = false;
+        self.inflight.owe_client(Kind::Query);
         self.end_segment();
     }
 
@@ -327,7 +325,7 @@ impl Session {
     }
 
     /// A Sync, Query or FunctionCall was sent.
-    #[inline]
+    #[inline(always)]
     pub(super) fn end_segment(&mut self) {
         self.segment += 1;
         let settles = self.restore.is_some() || self.has_channels_to_settle();

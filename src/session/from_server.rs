@@ -28,13 +28,20 @@ const MAX_HELD_TAG: usize = 64;
 impl Session {
     /// Takes bytes from the server. `input` begins where the last call's `consumed` ended.
     pub fn on_server(&mut self, turn: &mut Turn<'_>, input: &[u8]) -> Taken {
-        let mut at = if self.from_server.left > 0 { self.pass_body(turn, 0..input.len()) } else { 0 };
+        self.on_server_behind(turn, input, 0)
+    }
+
+    /// The same behind what [`Session::pass_reply`] says that it passes.
+    pub fn on_server_behind(&mut self, turn: &mut Turn<'_>, input: &[u8], passed: usize) -> Taken {
+        turn.to_client.pass(0..passed);
+        let left = self.from_server.left > 0;
+        let mut at = passed + if left { self.pass_body(turn, passed..input.len()) } else { 0 };
         let halt = loop {
             if self.from_server.left > 0 {
                 break Halt::More;
             }
             let plain = self.pass_plain(input.get(at..).unwrap_or_default());
-            if self.pass_last_ready(turn, input.get(at + plain..).unwrap_or_default()) {
+            if self.pass_last_ready(turn.now, input.get(at + plain..).unwrap_or_default()) {
                 turn.to_client.pass(at..input.len());
                 return Taken { consumed: input.len(), halt: Halt::More };
             }
@@ -290,7 +297,7 @@ impl Session {
             _ => None,
         };
         let status = status.ok_or(SessionError::ServerProtocol("malformed ReadyForQuery"))?;
-        let mut forward = self.pass_ready(turn) || self.plain_reply(turn, b'Z', body)?;
+        let mut forward = self.pass_ready() || self.plain_reply(turn, b'Z', body)?;
         self.tx = status;
         self.nudged = false;
         if self.inflight.is_empty() {
@@ -326,7 +333,7 @@ impl Session {
         if forward && status == TxStatus::Idle {
             self.put_heard(turn.to_client);
         }
-        self.close_clocks(turn);
+        self.close_clocks(turn.now);
         if self.rules.mode == PoolMode::Statement && status != TxStatus::Idle {
             return Err(SessionError::BlockInStatementMode);
         }

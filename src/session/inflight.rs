@@ -74,10 +74,11 @@ impl InFlight {
         self.queue.push_back(Owed { kind, why });
     }
 
-    /// The same for the client's own messages up to a Sync, outside COPY: Describe, Execute, Sync.
-    #[inline]
+    /// The same for the client's own messages outside COPY, while nothing is skipped but to a Sync: a Query, or Describe,
+    /// Execute, Sync.
+    #[inline(always)]
     pub(super) fn owe_client(&mut self, kind: Kind) {
-        let ends = kind == Kind::Sync;
+        let ends = matches!(kind, Kind::Sync | Kind::Query);
         self.batch_open = !ends;
         self.skipping &= !ends;
         self.queue.push_back(Owed { kind, why: Why::Client });
@@ -123,7 +124,7 @@ impl InFlight {
     }
 
     /// Which messages need no judging now: parts of what the head is owed that pass to the client and change nothing.
-    #[inline]
+    #[inline(always)]
     pub fn plain_parts(&self) -> PlainParts {
         let Some(head) = self.queue.front().filter(|head| head.why.forwards()) else {
             return PlainParts::None;
@@ -155,7 +156,7 @@ impl InFlight {
     }
 
     /// Takes the entry at the head if a `Z` completes it, for the client, and changes nothing else.
-    #[inline]
+    #[inline(always)]
     pub fn take_plain_ready(&mut self) -> bool {
         let is_end = self.copy == CopyState::None
             && self.queue.front().is_some_and(|head| {
@@ -186,6 +187,7 @@ impl InFlight {
     }
 
     /// Ends the conversation with a server.
+    #[inline(always)]
     pub fn end(&mut self) {
         if !self.queue.is_empty() {
             self.queue.clear();

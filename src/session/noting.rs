@@ -75,6 +75,7 @@ impl Session {
 
     /// In the transaction that it begins on its server the client may do what its texts do not tell: it is asked
     /// afterwards, see [`Session::unseen`].
+    #[inline(always)]
     pub(super) fn note_unseen(&mut self) {
         if !self.unseen().is_empty() {
             self.traces.get_or_insert_default();

@@ -24,6 +24,7 @@ pub struct Rested {
 impl Session {
     /// Whether nothing is under way in either direction and no server is held: whether [`Session::rest`] loses
     /// nothing. To be asked without a link only.
+    #[inline(always)]
     pub fn can_rest(&self) -> bool {
         self.inflight.at_rest(TxStatus::Idle)
             && self.tx == TxStatus::Idle

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::conversation::{Session, Turn};
+use super::conversation::Session;
 use crate::metrics::Counters;
 use crate::proto::TxStatus;
 
@@ -45,21 +45,39 @@ impl Tally {
 }
 
 impl Session {
+    /// A request opens with the first message while none is open, a transaction with the first outside one. `linked`:
+    /// there is a server.
+    #[inline(always)]
+    pub(super) fn open_clocks(&mut self, now: Instant, linked: bool) {
+        if self.request_since.is_none() {
+            self.request_since = Some(now);
+            self.tally.queries += 1;
+        }
+        if self.xact_since.is_none() {
+            self.xact_since = Some(now);
+            self.tally.xacts += 1;
+            if linked && self.traces.is_none() {
+                self.note_unseen(); // it may have the server still, although it has been asked
+            }
+        }
+    }
+
     /// Ends the open request when nothing is owed, and the transaction when the server is idle.
-    pub(super) fn close_clocks(&mut self, turn: &Turn<'_>) {
-        let in_request = self.request_since.map_or(0, |since| micros(since, turn.now));
+    #[inline(always)]
+    pub(super) fn close_clocks(&mut self, now: Instant) {
+        let in_request = self.request_since.map_or(0, |since| micros(since, now));
         self.tally.query_us += in_request;
         let more = !self.inflight.is_empty() && self.inflight.is_certain();
         if more || self.inflight.is_batch_open() {
             // The next request of a pipeline begins where this one ended.
-            self.request_since = self.request_since.map(|_| turn.now);
+            self.request_since = self.request_since.map(|_| now);
             return;
         }
         let request = self.request_since.take();
         if self.tx == TxStatus::Idle {
             let xact = self.xact_since.take();
             self.tally.xact_us +=
-                if xact == request { in_request } else { xact.map_or(0, |since| micros(since, turn.now)) };
+                if xact == request { in_request } else { xact.map_or(0, |since| micros(since, now)) };
         }
     }
 

@@ -70,6 +70,7 @@ impl Session {
     }
 
     /// Whether the linked server is at rest and has to be asked before anything else becomes of it, or the client told.
+    #[inline(always)]
     pub fn wants_survey(&self, unsent: usize, unread: usize) -> bool {
         (self.traces.is_some() || self.owes_pin_notice()) && self.is_at_rest(unsent, unread)
     }
@@ -106,6 +107,7 @@ impl Session {
     }
 
     /// What the client may do that its texts do not tell.
+    #[inline(always)]
     pub(super) fn unseen(&self) -> Features {
         if self.rules.mode == PoolMode::Session {
             Features::NOTHING
@@ -119,6 +121,7 @@ impl Session {
     }
 
     /// Whether what the client creates may be temporary without saying so: its search path has that schema.
+    #[inline]
     fn creates_temporarily(&self) -> bool {
         let path = self.wishes.get(SEARCH_PATH).or_else(|| self.params.value(TrackedNames::SEARCH_PATH));
         path.is_some_and(sql::names_temp)
@@ -225,7 +228,7 @@ impl Session {
     }
 
     /// Puts in force what differs between the server and the client (own messages at rest, R51).
-    pub(super) fn put_in_force(&mut self, turn: &mut Turn<'_>) {
+    pub fn put_in_force(&mut self, turn: &mut Turn<'_>) {
         let mut batch = self.own_batch(Own::Link);
         self.add_difference(&mut batch, turn);
         self.send_own(turn, batch);

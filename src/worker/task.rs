@@ -35,6 +35,42 @@ pub(super) enum Life {
 }
 
 impl Life {
+    /// Before the conversation, and after it.
+    #[cold]
+    fn poll_aside(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Self::Arriving(arrival) = self {
+            let settled = ready!(arrival.as_mut().poll(cx));
+            *self = settled.map_or(Self::Over, |(conversation, aboard)| Self::Talking(conversation, aboard));
+        }
+        match self {
+            Self::Talking(..) => Pin::new(self).poll(cx),
+            Self::Parting(end) => end.as_mut().poll(cx),
+            Self::Arriving(_) | Self::Over => Poll::Ready(()),
+        }
+    }
+
+    #[cold]
+    fn end(&mut self, ended: Ended) {
+        if let Self::Talking(conversation, aboard) = std::mem::replace(self, Self::Over) {
+            *self = Self::Parting(Box::pin(part(conversation, ended, aboard)));
+        }
+    }
+
+    /// Goes to another worker, if the client is fit for it now.
+    #[cold]
+    fn move_to(&mut self, to: u8) -> Poll<()> {
+        let Self::Talking(conversation, aboard) = self else { return Poll::Pending };
+        match conversation.take_resting() {
+            Leaving::Fit(stream, rested) => {
+                self.leave((stream, rested), to);
+                return Poll::Ready(());
+            }
+            Leaving::Unfit => aboard.registered.entry.moving.set(Move::Unmovable),
+            Leaving::Busy => {}
+        }
+        Poll::Pending
+    }
+
     /// Goes to another worker with all that is left of a client that rests.
     fn leave(&mut self, resting: (Stream, Rested), to: u8) {
         if let Self::Talking(_, aboard) = std::mem::replace(self, Self::Over) {
@@ -47,34 +83,18 @@ impl Future for Life {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if let Self::Arriving(arrival) = &mut *self {
-            let settled = ready!(arrival.as_mut().poll(cx));
-            *self = settled.map_or(Self::Over, |(conversation, aboard)| Self::Talking(conversation, aboard));
-        }
-        if let Self::Talking(conversation, aboard) = &mut *self {
-            let entry = &aboard.registered.entry;
-            let Some(home) = &entry.home else { return Poll::Ready(()) };
-            let polled = conversation.poll_turn(cx, entry, home);
-            if polled.is_pending()
-                && let Move::To(to) = entry.moving.get()
-            {
-                match conversation.take_resting() {
-                    Leaving::Fit(stream, rested) => {
-                        self.leave((stream, rested), to);
-                        return Poll::Ready(());
-                    }
-                    Leaving::Unfit => entry.moving.set(Move::Unmovable),
-                    Leaving::Busy => {}
-                }
+        let Self::Talking(conversation, aboard) = &mut *self else { return self.poll_aside(cx) };
+        let entry = &aboard.registered.entry;
+        let Some(home) = &entry.home else { return Poll::Ready(()) };
+        match conversation.poll_turn(cx, entry, home) {
+            Poll::Pending => match entry.moving.get() {
+                Move::To(to) => self.move_to(to),
+                Move::Unasked | Move::Unmovable => Poll::Pending,
+            },
+            Poll::Ready(ended) => {
+                self.end(ended);
+                self.poll_aside(cx)
             }
-            let ended = ready!(polled);
-            if let Self::Talking(conversation, aboard) = std::mem::replace(&mut *self, Self::Over) {
-                *self = Self::Parting(Box::pin(part(conversation, ended, aboard)));
-            }
-        }
-        match &mut *self {
-            Self::Parting(end) => end.as_mut().poll(cx),
-            Self::Arriving(_) | Self::Talking(..) | Self::Over => Poll::Ready(()),
         }
     }
 }

@@ -45,7 +45,7 @@ impl Io {
         matches!(self.socket, Some(FreeSocket::Unix(_)))
     }
 
-    #[inline]
+    #[inline(always)]
     pub(in crate::net) fn poll_read(&self, cx: &Context<'_>, buf: &mut [u8]) -> Poll<Result<usize>> {
         self.poll_with(Side::Read, cx, |socket| {
             let (n, _) = recv(descriptor(socket), &mut *buf, RecvFlags::empty())?;
@@ -70,7 +70,7 @@ impl Io {
         })
     }
 
-    #[inline]
+    #[inline(always)]
     pub(in crate::net) fn poll_write(&self, cx: &Context<'_>, buf: &[u8]) -> Poll<Result<usize>> {
         self.poll_with(Side::Write, cx, |socket| {
             let written = send(descriptor(socket), buf, SendFlags::NOSIGNAL)?;
@@ -127,7 +127,7 @@ impl Io {
     }
 
     /// Whether a read would surely be in vain, and the task of `cx` is to be woken.
-    #[inline]
+    #[inline(always)]
     pub(in crate::net) fn is_dry(&self, cx: &Context<'_>) -> bool {
         self.source.awaits(Side::Read, self.reactor.running(), cx)
     }
@@ -138,13 +138,13 @@ impl Io {
     }
 
     /// Whether a read would surely be in vain, and the alarm is rung from now on when it can be read.
-    #[inline]
+    #[inline(always)]
     pub(in crate::net) fn rings_alarm(&self) -> bool {
         self.source.rings_alarm()
     }
 
     /// Ready when a read would not surely be in vain.
-    #[inline]
+    #[inline(always)]
     pub(in crate::net) fn poll_read_ready(&self, cx: &Context<'_>) -> Poll<Result<()>> {
         self.source.poll_ready(Side::Read, self.reactor.running(), cx).map(Ok)
     }
@@ -191,7 +191,7 @@ impl Io {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn poll_with(
         &self,
         side: Side,

@@ -141,7 +141,7 @@ impl Source {
 
     /// Ready if a system call may find something; otherwise the task is woken when one may. The last task that
     /// asked is the one woken.
-    #[inline]
+    #[inline(always)]
     pub(super) fn poll_ready(&self, side: Side, running: &Running, cx: &Context<'_>) -> Poll<()> {
         let half = self.half(side);
         if half.ready.get() {
@@ -179,7 +179,7 @@ impl Source {
     }
 
     /// Whether nothing can be read; then the alarm is rung from now on when that changes.
-    #[inline]
+    #[inline(always)]
     pub(super) fn rings_alarm(&self) -> bool {
         if self.read.ready.get() || self.read.waiting.get() == TaskId::OTHER {
             return false;
@@ -194,7 +194,7 @@ impl Source {
     }
 
     /// Whether nothing is ready and this task is the one to be woken.
-    #[inline]
+    #[inline(always)]
     pub(super) fn awaits(&self, side: Side, running: &Running, cx: &Context<'_>) -> bool {
         let half = self.half(side);
         let waiting = half.waiting.get();
@@ -230,7 +230,7 @@ impl Source {
     }
 
     /// Notes an event.
-    #[inline]
+    #[inline(always)]
     pub(super) fn mark(&self, side: Side, ended: bool) -> Woken {
         let half = self.half(side);
         if side == Side::Write && half.ready.get() && !ended {

@@ -112,11 +112,11 @@ impl Tasks {
     }
 
     /// Notes that a task is to be polled.
+    #[inline(always)]
     pub(super) fn wake(&self, id: TaskId) {
         if let Some(slot) = self.slots.borrow_mut().get_mut(id.index as usize)
-            && slot.generation == id.generation
+            && slot.generation == id.generation // nobody has that of a free place
             && !slot.queued
-            && !matches!(slot.state, State::Free(_))
         {
             slot.queued = true;
             self.ready.borrow_mut().push(id);
@@ -157,6 +157,7 @@ impl Tasks {
         }
     }
 
+    #[inline(always)]
     fn take_parked(&self, id: TaskId) -> Option<Box<Parcel>> {
         let mut slots = self.slots.borrow_mut();
         let slot = slots.get_mut(id.index as usize).filter(|slot| slot.generation == id.generation)?;
@@ -171,6 +172,7 @@ impl Tasks {
     }
 
     /// Parks a task again; gives its future back if it is to be dropped.
+    #[inline(always)]
     fn put_back(&self, id: TaskId, parcel: Box<Parcel>, ended: bool) -> Option<Box<Parcel>> {
         let mut slots = self.slots.borrow_mut();
         let Some(slot) = slots.get_mut(id.index as usize) else { return Some(parcel) };
