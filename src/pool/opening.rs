@@ -71,9 +71,10 @@ impl<C> PoolState<C> {
         }
     }
 
-    /// Whether a queue that grows brings nobody any work: there are as many servers as may be, all of them here.
+    /// Whether a queue that grows brings nobody any work: there are as many servers as may be, and a share need not
+    /// be told that it is short.
     pub(super) fn is_full(&self) -> bool {
-        self.share.is_none() && self.most().is_some_and(|most| self.open() >= most)
+        !self.may_call_for_help() && self.most().is_some_and(|most| self.open() >= most)
     }
 
     /// Issues the right to open one connection, if one is wanted now. Answers whether it is from the reserve.

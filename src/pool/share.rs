@@ -159,7 +159,12 @@ impl<C> PoolState<C> {
 
     /// Whether somebody should be told that it is short.
     pub(super) fn calls_for_help(&self) -> bool {
-        self.share.as_ref().is_some_and(|share| !share.watched || share.rights.size == 0) && self.is_short()
+        self.may_call_for_help() && self.is_short()
+    }
+
+    /// Whether somebody is to be told once it is short. A share that is watched and has rights is looked at in time.
+    pub(super) fn may_call_for_help(&self) -> bool {
+        self.share.as_ref().is_some_and(|share| !share.watched || share.rights.size == 0)
     }
 
     /// Whether something is promised to another share: then a release takes the long way.
