@@ -193,11 +193,9 @@ impl Default for Gatehouse {
     }
 }
 
-impl Gatehouse {
-    /// The book is whole after every call, so a panic elsewhere while it was open spoils nothing.
-    fn book(&self) -> MutexGuard<'_, DoorBook> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// The book is whole after every call, so a panic elsewhere while it was open spoils nothing.
+fn open(book: &Mutex<DoorBook>) -> MutexGuard<'_, DoorBook> {
+    book.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A worker's door, shared by its clients.
@@ -218,9 +216,10 @@ impl Door {
     /// # Errors
     /// A limit is reached.
     pub fn enter(&self, origin: Origin, now: Instant) -> Result<Place, Refusal> {
-        self.gatehouse.book().enter(origin, now)?;
+        open(&self.gatehouse.book).enter(origin, now)?;
         self.here.set(self.here.get() + 1);
-        Ok(Place { door: self.clone(), origin })
+        let (book, here) = (Arc::clone(&self.gatehouse.book), Rc::clone(&self.here));
+        Ok(Place { book, here, origin })
     }
 
     /// Logins in progress at this door, not at others.
@@ -239,21 +238,22 @@ impl Door {
 #[derive(Debug)]
 #[must_use = "dropping it at once counts nothing"]
 pub struct Place {
-    door: Door,
+    book: Arc<Mutex<DoorBook>>,
+    here: Rc<Cell<u32>>,
     origin: Origin,
 }
 
 impl Place {
     /// Remembers that this login failed for a wrong name or secret.
     pub fn fail(&self, now: Instant) {
-        self.door.gatehouse.book().fail(self.origin, now);
+        open(&self.book).fail(self.origin, now);
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.door.here.set(self.door.here.get().saturating_sub(1));
-        self.door.gatehouse.book().leave(self.origin);
+        self.here.set(self.here.get().saturating_sub(1));
+        open(&self.book).leave(self.origin);
     }
 }
 
@@ -274,10 +274,10 @@ mod tests {
         assert_eq!(door.enter(address(1), now).unwrap_err(), Refusal::AddressFull);
         let other = door.enter(address(2), now).unwrap();
         let rest: Vec<_> = (3..).map_while(|n| door.enter(address(n), now).ok()).collect();
-        assert_eq!(door.gatehouse.book().logins(), MAX_LOGINS);
+        assert_eq!(open(&door.gatehouse.book).logins(), MAX_LOGINS);
         assert_eq!(door.enter(address(2), now).unwrap_err(), Refusal::Full);
         drop((crowd, other, rest));
-        assert_eq!((door.logins(), door.gatehouse.book().origins.len()), (0, 0));
+        assert_eq!((door.logins(), open(&door.gatehouse.book).origins.len()), (0, 0));
     }
 
     /// Seen: each worker had limits of its own, so an address could take as many places as there are workers.
@@ -318,9 +318,9 @@ mod tests {
         for n in 0..20_000 {
             door.enter(address(n), now).unwrap().fail(now);
         }
-        assert!(door.gatehouse.book().origins.len() <= MAX_FAILING);
+        assert!(open(&door.gatehouse.book).origins.len() <= MAX_FAILING);
         door.enter(address(1), now + WINDOW).unwrap().fail(now + WINDOW);
-        assert_eq!(door.gatehouse.book().origins.len(), 1);
+        assert_eq!(open(&door.gatehouse.book).origins.len(), 1);
     }
 
     #[test]

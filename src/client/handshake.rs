@@ -90,7 +90,8 @@ async fn hear_out(stream: Stream, env: &GreetEnv<'_>) -> Result<Greeting, LoginE
             }
             Ok(Wish::Login(message)) => return Ok(Greeting::Login { stream: guest.stream, message }),
             Ok(Wish::Encrypt { rash }) => {
-                guest = guest.encrypt().await?;
+                // In boxes: both take much room, and most clients need neither.
+                guest = Box::pin(guest.encrypt()).await?;
                 if !rash {
                     continue;
                 }
@@ -99,7 +100,7 @@ async fn hear_out(stream: Stream, env: &GreetEnv<'_>) -> Result<Greeting, LoginE
             Err(fault) => fault,
         };
         if !fault.words.is_empty() {
-            part(guest.stream, &fault.words).await;
+            Box::pin(part(guest.stream, &fault.words)).await;
         }
         return Err(fault.end);
     }
