@@ -72,11 +72,6 @@ pub enum Greeting {
 /// # Errors
 /// The connection is closed; whatever had to be said has been said, and `tell` is empty.
 pub async fn greet(stream: Stream, env: &GreetEnv<'_>) -> Result<Greeting, LoginEnd> {
-    // In a box: a TLS handshake takes much room, and only for a moment of a client's life.
-    Box::pin(hear_out(stream, env)).await
-}
-
-async fn hear_out(stream: Stream, env: &GreetEnv<'_>) -> Result<Greeting, LoginEnd> {
     let offers_tls = env.tls.client_mode() != SslMode::Disable && !stream.is_unix();
     let mut guest = Guest { stream, env, begun: None, offers_tls, may_ask: MayAsk { tls: true, gss: true } };
     loop {

@@ -10,7 +10,7 @@ use super::inbox::{Arrival, Migrant, ToWorker};
 use super::keys::shown_secret;
 use super::state::{ProcessCount, Standing, Worker};
 use super::task::{Aboard, Life, Settled};
-use super::words::{client_params, put_welcome, say_goodbye};
+use super::words::{put_welcome, say_goodbye};
 use crate::client::{
     Authenticated, ClientEntry, ClientState, Conversation, Gatehouse, GreetEnv, Greeting, Identity, LoginEnd,
     LoginEnv, Origin, authenticate, greet,
@@ -314,9 +314,8 @@ impl Worker {
         };
         let process_id = lease.as_ref().map_or(entry.key.0, |lease| self.show_backend(&entry, &lease.entry));
         let secret = shown_secret(&self.seed, process_id, entry.key.1);
-        let params = client_params(&home, wished.startup());
         let mut welcome = authenticated.accepted;
-        put_welcome(&mut welcome, &home, &params, (process_id, &secret));
+        let params = put_welcome(&mut welcome, &home, &wished, (process_id, &secret));
         home.counters.borrow_mut().logins += 1;
         home.note_startup(&entry.user, &authenticated.parameters, clock::now());
         let log = home.settings();
