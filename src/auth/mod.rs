@@ -31,7 +31,7 @@ mod verdict_tests;
 
 pub use exchange::{Accepted, Exchange, Identity, Login, MAX_PASSWORD_LEN, MAX_SASL_LEN, Start, Step};
 pub use login_error::LoginError;
-pub use random::{AuthSeed, CANCEL_TAIL, EntropyError, Nonce, random};
+pub use random::{AuthSeed, CANCEL_TAIL, EntropyError, Nonce, RandomStock, random};
 pub use scram::{
     CachedVerifier, Derivation, Derived, MAX_ITERATIONS, SCRAM_ITERATIONS, ScramKeys, ScramVerifier,
     VerifierJob,

@@ -32,6 +32,41 @@ pub fn random<const N: usize>() -> Result<[u8; N], EntropyError> {
     Ok(bytes)
 }
 
+/// Bytes that [`RandomStock`] asks for at once.
+const STOCK: usize = 256;
+
+/// Random bytes, fit for secrets, that are asked for many at a time: a question to the operating system costs more than
+/// the bytes. Each is given out once and wiped here.
+#[derive(Default)]
+pub struct RandomStock(Zeroizing<Vec<u8>>);
+
+impl RandomStock {
+    /// Bytes that nobody else has, or will have.
+    ///
+    /// # Errors
+    /// When the operating system gives no random bytes.
+    pub fn take<const N: usize>(&mut self) -> Result<[u8; N], EntropyError> {
+        if self.0.len() < N {
+            self.0 = Zeroizing::new(random::<STOCK>()?.to_vec());
+        }
+        let rest = self.0.len().saturating_sub(N);
+        let mut taken = [0; N];
+        if let Some(last) = self.0.get_mut(rest..).filter(|last| last.len() == N) {
+            taken.swap_with_slice(last);
+        } else {
+            taken = random()?; // more than a stock holds
+        }
+        self.0.truncate(rest);
+        Ok(taken)
+    }
+}
+
+impl std::fmt::Debug for RandomStock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("RandomStock(***)")
+    }
+}
+
 /// Fresh randomness for one login, on either side. Never use one twice.
 #[derive(Debug)]
 pub struct Nonce([u8; NONCE_LEN]);
@@ -145,6 +180,19 @@ mod tests {
         let (one, other) = (Nonce::from_os().expect("entropy"), Nonce::from_os().expect("entropy"));
         assert_ne!(one.text(), other.text());
         assert_eq!(one.text().len(), 24);
+    }
+
+    #[test]
+    fn a_stock_gives_each_byte_out_once_and_keeps_none() {
+        let mut stock = RandomStock::default();
+        let mut seen = std::collections::HashSet::new();
+        for _ in 0..3 * STOCK / 16 {
+            let taken = stock.take::<16>().expect("entropy");
+            assert!(taken != [0; 16] && seen.insert(taken));
+            assert!(!stock.0.windows(16).any(|kept| kept == taken), "no longer here");
+        }
+        assert_ne!(stock.take::<300>().expect("entropy"), [0; 300], "more than it ever has");
+        assert_eq!(format!("{stock:?}"), "RandomStock(***)");
     }
 
     #[test]

@@ -72,11 +72,6 @@ pub enum Greeting {
 /// # Errors
 /// The connection is closed; whatever had to be said has been said, and `tell` is empty.
 pub async fn greet(stream: Stream, env: &GreetEnv<'_>) -> Result<Greeting, LoginEnd> {
-    // In a box: a TLS handshake takes much room, and only for a moment of a client's life.
-    Box::pin(hear_out(stream, env)).await
-}
-
-async fn hear_out(stream: Stream, env: &GreetEnv<'_>) -> Result<Greeting, LoginEnd> {
     let offers_tls = env.tls.client_mode() != SslMode::Disable && !stream.is_unix();
     let mut guest = Guest { stream, env, begun: None, offers_tls, may_ask: MayAsk { tls: true, gss: true } };
     loop {
@@ -90,7 +85,8 @@ async fn hear_out(stream: Stream, env: &GreetEnv<'_>) -> Result<Greeting, LoginE
             }
             Ok(Wish::Login(message)) => return Ok(Greeting::Login { stream: guest.stream, message }),
             Ok(Wish::Encrypt { rash }) => {
-                guest = guest.encrypt().await?;
+                // In boxes: both take much room, and most clients need neither.
+                guest = Box::pin(guest.encrypt()).await?;
                 if !rash {
                     continue;
                 }
@@ -99,7 +95,7 @@ async fn hear_out(stream: Stream, env: &GreetEnv<'_>) -> Result<Greeting, LoginE
             Err(fault) => fault,
         };
         if !fault.words.is_empty() {
-            part(guest.stream, &fault.words).await;
+            Box::pin(part(guest.stream, &fault.words)).await;
         }
         return Err(fault.end);
     }

@@ -75,9 +75,9 @@ pub(super) fn has_more(stream: &mut Stream) -> bool {
 
 /// Reads what has arrived and forgets it, up to [`MAX_DISCARDED`]; waits for nothing.
 pub(super) async fn discard(stream: &mut Stream) {
-    let mut scratch = [0; 1024];
     let mut left = MAX_DISCARDED;
     poll_fn(|cx| {
+        let mut scratch = [0; 1024];
         while left > 0 {
             match stream.poll_read(cx, &mut scratch) {
                 Poll::Ready(Ok(read @ 1..)) => left = left.saturating_sub(read),

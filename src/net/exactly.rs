@@ -1,6 +1,8 @@
 //! Reading a number of bytes that is known beforehand.
 
+use std::future::poll_fn;
 use std::io;
+use std::task::{Poll, ready};
 
 /// Bytes asked for at once by [`Stream::read_exact_ahead`]: a startup packet of any driver, or an answer of SCRAM.
 const AHEAD: usize = 512;
@@ -33,20 +35,24 @@ impl Stream {
         let mut filled = 0;
         while filled < buf.len() {
             let rest = &mut buf[filled..];
-            let mut ahead = [0; AHEAD];
             if self.has_unread() || rest.len() >= AHEAD {
                 self.read_exact(rest).await?;
                 return Ok(());
             }
-            let read = self.read(&mut ahead).await?;
-            if read == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            let (wanted, behind) = ahead[..read].split_at(read.min(rest.len()));
-            rest[..wanted.len()].copy_from_slice(wanted);
-            filled += wanted.len();
-            if !behind.is_empty() {
-                self.put_back(behind);
+            // The bytes lie on the stack: a future that held them would be larger by them wherever it is moved to.
+            let taken = poll_fn(|cx| {
+                let mut ahead = [0; AHEAD];
+                let read = ready!(self.poll_read(cx, &mut ahead))?;
+                let (wanted, behind) = ahead[..read].split_at(read.min(rest.len()));
+                rest[..wanted.len()].copy_from_slice(wanted);
+                if !behind.is_empty() {
+                    self.put_back(behind);
+                }
+                Poll::Ready(io::Result::Ok(wanted.len()))
+            });
+            match taken.await? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                taken => filled += taken,
             }
         }
         Ok(())

@@ -12,7 +12,7 @@ use super::listener::Listener;
 use super::open::{Opened, ServerPlan};
 use super::pins::PinBook;
 use super::uses::UseBook;
-use super::welcome::Welcome;
+use super::welcome::{Usual, Welcome};
 use crate::auth::ScramKeys;
 use crate::config::Secret;
 use crate::metrics::Counters;
@@ -100,8 +100,8 @@ pub struct Home {
     pub counters: RefCell<Counters>,
     /// What new clients are told; `None` until a server has logged in.
     pub welcome: RefCell<Option<Rc<Welcome>>>,
-    /// Parameter values of the last client that logged in: most have the same ones, and share them.
-    pub usual: RefCell<ParamSet>,
+    /// What the last client that logged in was told.
+    pub usual: RefCell<Usual>,
     /// Startup values that PostgreSQL has accepted, as it spelled them, by what clients had asked for.
     pub startups: RefCell<Startups>,
     /// How servers are opened.

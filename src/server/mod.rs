@@ -47,5 +47,5 @@ pub use moving::{Stays, Traveller};
 pub use open::{Opened, ServerKey, ServerPlan, open};
 pub use pins::{Pin, PinBook, PinBounds};
 pub use uses::UseBook;
-pub use welcome::Welcome;
+pub use welcome::{Usual, Welcome};
 pub use wind_down::{Left, cancel_server, give_back, retire, try_startup, wind_down};

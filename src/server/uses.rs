@@ -1,6 +1,6 @@
 //! Which features of sessions the clients of one pool have used.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
 use std::time::Instant;
 
 use super::home::Home;
@@ -20,12 +20,21 @@ const MAX_NAME: usize = 64;
 /// Stands for all that is not told apart.
 const OTHER: &str = "other";
 
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Debug)]
 struct Key {
     user: Box<str>,
     application_name: Box<str>,
     feature: Feature,
     name: Box<str>,
+}
+
+impl Key {
+    fn is(&self, user: &str, application_name: &str, feature: Feature, name: &str) -> bool {
+        self.feature == feature
+            && *self.name == *name
+            && *self.user == *user
+            && *self.application_name == *application_name
+    }
 }
 
 #[derive(Debug)]
@@ -36,33 +45,53 @@ struct Row {
     sample: Box<str>,
 }
 
-/// See the module.
+/// See the module. Few rows, looked through from the front: each login counts its startup parameters here, and those are
+/// the same ones again and again.
 #[derive(Debug, Default)]
-pub struct UseBook(HashMap<Key, Row>);
+pub struct UseBook(Vec<(Key, Row)>);
 
 impl UseBook {
     /// Counts one use.
     pub fn note(&mut self, user: &str, application_name: &[u8], used: &Use, now: Instant) {
-        let mut key = Key {
-            user: user.into(),
-            application_name: shown(application_name),
-            feature: used.feature,
-            name: shown(&used.name),
-        };
-        if self.0.len() >= MAX_ROWS && !self.0.contains_key(&key) {
+        self.count((user, application_name), (used.feature, &used.name, &used.text), now);
+    }
+
+    /// Nothing is allocated for a use that is known.
+    fn count(
+        &mut self,
+        (mut user, application_name): (&str, &[u8]),
+        (feature, name, text): (Feature, &[u8], &str),
+        now: Instant,
+    ) {
+        let (mut application_name, mut name) = (shown(application_name), shown(name));
+        let mut known = self.find(|key| key.is(user, &application_name, feature, &name));
+        if known.is_none() && self.0.len() >= MAX_ROWS {
             // Features are few, so these rows are, too.
-            key = Key { user: OTHER.into(), application_name: OTHER.into(), name: "".into(), ..key };
+            (user, application_name, name) = (OTHER, OTHER.into(), "".into());
+            known = self.find(|key| key.is(OTHER, OTHER, feature, ""));
         }
-        let fresh = || Row { count: 0, first: now, last: now, sample: (&*used.text).into() };
-        let row = self.0.entry(key).or_insert_with(fresh);
-        row.count += 1;
-        row.last = now;
+        if let Some(row) = known.and_then(|at| self.0.get_mut(at)) {
+            row.1.count += 1;
+            row.1.last = now;
+            return;
+        }
+        let (user, application_name, name) = (user.into(), application_name.into(), name.into());
+        let row = Row { count: 1, first: now, last: now, sample: text.into() };
+        self.0.push((Key { user, application_name, feature, name }, row));
+    }
+
+    /// The place of a row. What is asked for often comes to stand at the front.
+    fn find(&mut self, is_it: impl Fn(&Key) -> bool) -> Option<usize> {
+        let at = self.0.iter().position(|(key, _)| is_it(key))?;
+        let before = at.saturating_sub(1);
+        self.0.swap(before, at);
+        Some(before)
     }
 
     fn rows(&self, database: &str, rules: Rules, reported: impl Fn(&str) -> bool) -> Vec<UseSnapshot> {
         let now = clock::now();
         let in_transaction = Rules { mode: PoolMode::Transaction, ..rules };
-        let row = |(key, row): (&Key, &Row)| UseSnapshot {
+        let row = |(key, row): &(Key, Row)| UseSnapshot {
             database: database.to_owned(),
             user: key.user.to_string(),
             application_name: key.application_name.to_string(),
@@ -80,8 +109,11 @@ impl UseBook {
 }
 
 /// A name for the eyes.
-fn shown(name: &[u8]) -> Box<str> {
+fn shown(name: &[u8]) -> Cow<'_, str> {
     let name = String::from_utf8_lossy(name);
+    if name.len() <= MAX_NAME && name.bytes().all(|b| (b' '..=b'~').contains(&b)) {
+        return name;
+    }
     name.chars().take(MAX_NAME).map(|c| if c.is_control() { ' ' } else { c }).collect::<String>().into()
 }
 
@@ -95,8 +127,8 @@ impl Home {
     pub fn note_startup(&self, user: &str, parameters: &[(String, Vec<u8>)], now: Instant) {
         let application_name = application_name(parameters);
         for (name, _) in parameters {
-            let used = Use { feature: Feature::Startup, name: name.as_bytes().into(), text: "".into() };
-            self.uses.borrow_mut().note(user, application_name, &used, now);
+            let used = (Feature::Startup, name.as_bytes(), "");
+            self.uses.borrow_mut().count((user, application_name), used, now);
         }
     }
 
@@ -105,9 +137,8 @@ impl Home {
     pub fn note_refused(&self, user: &str, parameters: &[(String, Vec<u8>)], error: &PgError, now: Instant) {
         let names = parameters.iter().map(|(name, _)| name);
         for name in names.filter(|name| error.message.contains(&format!("\"{name}\""))) {
-            let used =
-                Use { feature: Feature::RefusedStartup, name: name.as_bytes().into(), text: "".into() };
-            self.uses.borrow_mut().note(user, application_name(parameters), &used, now);
+            let used = (Feature::RefusedStartup, name.as_bytes(), "");
+            self.uses.borrow_mut().count((user, application_name(parameters)), used, now);
         }
     }
 
@@ -138,6 +169,29 @@ mod tests {
         book.note("app", b"0", &used, now);
         let other = book.0.iter().find(|(key, _)| &*key.user == OTHER).unwrap();
         assert_eq!((other.1.count, book.0.len()), (5, MAX_ROWS + 1));
-        assert_eq!(book.0.values().map(|row| row.count).sum::<u64>(), MAX_ROWS as u64 + 6);
+        assert_eq!(book.0.iter().map(|(_, row)| row.count).sum::<u64>(), MAX_ROWS as u64 + 6);
+    }
+
+    #[test]
+    fn names_are_kept_as_they_are_shown_and_found_again_by_what_was_said() {
+        let mut book = UseBook::default();
+        let (first, later) = (clock::now(), clock::now() + std::time::Duration::from_secs(1));
+        let long = "x".repeat(MAX_NAME + 1);
+        let said: [(&[u8], &str); 4] = [
+            (b"plain name", "plain name"),
+            (b"a\tb", "a b"),
+            (b"B\xfcro", "B\u{fffd}ro"),
+            (long.as_bytes(), &long[1..]),
+        ];
+        for now in [first, later] {
+            for (name, _) in said {
+                book.count(("app", name), (Feature::Startup, b"TimeZone", ""), now);
+            }
+        }
+        for (_, shown) in said {
+            let (_, row) = book.0.iter().find(|(key, _)| *key.application_name == *shown).unwrap();
+            assert_eq!((row.count, row.first, row.last), (2, first, later), "{shown}");
+        }
+        assert_eq!(book.0.len(), said.len());
     }
 }

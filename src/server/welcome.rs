@@ -3,9 +3,10 @@
 //! Owns: the reports, as messages written once for all clients of a pool. Does not know: clients.
 
 use std::ops::Range;
+use std::rc::Rc;
 
 use crate::proto::put_parameter_status;
-use crate::session::{ParamSet, TrackedNames};
+use crate::session::{ParamSet, TrackedNames, Wished};
 
 /// See the module.
 #[derive(Debug, Clone, Default)]
@@ -82,9 +83,39 @@ impl Welcome {
     }
 }
 
+/// What the last client of a pool was told: most clients wish the same of the same servers.
+#[derive(Debug, Default)]
+pub struct Usual {
+    of: Option<(Rc<Welcome>, Rc<Wished>)>,
+    params: ParamSet,
+    messages: Vec<u8>,
+}
+
+impl Usual {
+    /// The parameters of a client, its own startup values over what the servers report, and a ParameterStatus for each
+    /// report.
+    pub fn of(&mut self, welcome: &Rc<Welcome>, wished: &Rc<Wished>) -> (ParamSet, &[u8]) {
+        let is_known = self
+            .of
+            .as_ref()
+            .is_some_and(|(reports, wishes)| Rc::ptr_eq(reports, welcome) && Rc::ptr_eq(wishes, wished));
+        if !is_known {
+            let mut params = welcome.followed().clone();
+            wished.startup().over(&mut params);
+            params.share(&self.params);
+            self.params = params;
+            self.messages.clear();
+            welcome.put(&mut self.messages, &self.params);
+            self.of = Some((Rc::clone(welcome), Rc::clone(wished)));
+        }
+        (self.params.clone(), &self.messages)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::Startup;
 
     fn told(welcome: &Welcome, params: &ParamSet) -> Vec<u8> {
         let mut out = b"before".to_vec();
@@ -98,6 +129,38 @@ mod tests {
             put_parameter_status(&mut out, name, value);
         }
         out
+    }
+
+    #[test]
+    fn each_client_hears_of_its_own_wishes_whoever_came_before() {
+        let names = TrackedNames::new(&[]);
+        let zone = names.index(b"TimeZone").unwrap();
+        let welcome = |value: &[u8]| {
+            let reported = vec![(b"TimeZone".to_vec(), value.to_vec()), (b"x".to_vec(), b"y".to_vec())];
+            Rc::new(Welcome::new(reported, &names))
+        };
+        let wish = |value: &[u8]| {
+            let reported = vec![(zone, value.into())];
+            Rc::new(Wished::from(Startup { reported, ..Startup::default() }))
+        };
+        let (before, after) = (welcome(b"UTC"), welcome(b"CET"));
+        let (nothing, own) = (Rc::<Wished>::default(), wish(b"EST"));
+        let mut usual = Usual::default();
+        let mut zones = Vec::new();
+        for (welcome, wished, value) in [
+            (&before, &nothing, &b"UTC"[..]),
+            (&before, &own, b"EST"),
+            (&before, &own, b"EST"),
+            (&after, &own, b"EST"),
+            (&after, &nothing, b"CET"),
+        ] {
+            let (params, told) = usual.of(welcome, wished);
+            assert_eq!(params.value(zone), Some(value));
+            assert_eq!(told, messages(&[(b"TimeZone", value), (b"x", b"y")]));
+            zones.push(params);
+        }
+        assert!(zones[1].is_shared_with(&zones[2]), "the same wishes");
+        assert!(zones[1].is_shared_with(&zones[3]), "the same values");
     }
 
     #[test]

@@ -137,8 +137,10 @@ pub(super) async fn judge_startup(
         None if doubtful.is_empty() => Rc::default(),
         None => {
             let mut ahead = Vec::new();
-            let lease = wait_watched(home, (stream, &mut ahead), entry, scratch, deadline).await?;
-            let startup = try_startup(home, lease, &doubtful).await.map_err(|error| {
+            // In boxes, as below: few wait here, and all others should not carry the room for it.
+            let wait = wait_watched(home, (stream, &mut ahead), entry, scratch, deadline);
+            let lease = Box::pin(wait).await?;
+            let startup = Box::pin(try_startup(home, lease, &doubtful)).await.map_err(|error| {
                 let lost = || PgError::fatal(SqlState::CONNECTION_FAILURE, "server connection lost");
                 Unserved::Refused(error.map_or_else(lost, PgError::into_fatal))
             })?;
@@ -176,7 +178,7 @@ pub(super) async fn kept_server(
         return Ok(None);
     }
     let mut ahead = Vec::new();
-    let lease = wait_watched(home, (stream, &mut ahead), entry, scratch, deadline).await;
+    let lease = Box::pin(wait_watched(home, (stream, &mut ahead), entry, scratch, deadline)).await;
     if !ahead.is_empty() {
         stream.put_back(&ahead);
     }

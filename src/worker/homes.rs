@@ -20,10 +20,10 @@ use crate::session::{Catalog, Rules};
 impl Worker {
     /// The pool of a database and server user, made if it is new. `None` if the database is not configured.
     pub(super) fn home(&self, database: &str, server_user: &str, now: Instant) -> Option<Rc<Home>> {
-        let key = PoolKey::new(database, server_user);
-        if let Some(home) = self.homes.borrow().get(&key) {
-            return Some(Rc::clone(home));
+        if let Some(home) = self.known_home(database, server_user) {
+            return Some(home);
         }
+        let key = PoolKey::new(database, server_user);
         let config = self.config();
         let entry = config.database(database)?;
         let shared = Arc::clone(&self.shared);
@@ -63,6 +63,20 @@ impl Worker {
         self.watch_pool(&home.pool);
         self.homes.borrow_mut().insert(key, Rc::clone(&home));
         Some(home)
+    }
+
+    /// The pool of a database and server user, if there is one. Looked up at each login, and a few pools are sooner looked
+    /// through than hashed.
+    fn known_home(&self, database: &str, server_user: &str) -> Option<Rc<Home>> {
+        const FEW: usize = 4;
+        let homes = self.homes.borrow();
+        let found = if homes.len() <= FEW {
+            let is_it = |key: &PoolKey| *key.database == *database && *key.user == *server_user;
+            homes.iter().find(|(key, _)| is_it(key)).map(|(_, home)| home)
+        } else {
+            homes.get(&PoolKey::new(database, server_user))
+        };
+        found.cloned()
     }
 
     /// How servers of a pool are opened.

@@ -10,7 +10,7 @@ use super::inbox::{Arrival, Migrant, ToWorker};
 use super::keys::shown_secret;
 use super::state::{ProcessCount, Standing, Worker};
 use super::task::{Aboard, Life, Settled};
-use super::words::{client_params, put_welcome, say_goodbye};
+use super::words::{put_welcome, say_goodbye};
 use crate::client::{
     Authenticated, ClientEntry, ClientState, Conversation, Gatehouse, GreetEnv, Greeting, Identity, LoginEnd,
     LoginEnv, Origin, authenticate, greet,
@@ -78,7 +78,7 @@ impl Worker {
         let place = match self.door.enter(Origin::from(&peer), now) {
             Ok(place) => place,
             Err(refusal) => {
-                say_goodbye(&mut stream, Vec::new(), Some(refusal.for_client())).await;
+                Box::pin(say_goodbye(&mut stream, Vec::new(), Some(refusal.for_client()))).await;
                 return None;
             }
         };
@@ -89,12 +89,12 @@ impl Worker {
         let (mut stream, message) = match greet(stream, &GreetEnv { tls: &tls, handshakes, deadline }).await {
             Ok(Greeting::Login { stream, message }) => (stream, message),
             Ok(Greeting::Cancel { stream, process_id, secret }) => {
-                self.route_cancel(process_id, &secret).await;
+                Box::pin(self.route_cancel(process_id, &secret)).await;
                 drop(stream); // its end tells the client that the request was dealt with
                 return None;
             }
             Err(end) => {
-                self.end_login(&peer, None, end, None).await;
+                Box::pin(self.end_login(&peer, None, end, None)).await;
                 return None;
             }
         };
@@ -106,7 +106,7 @@ impl Worker {
                 if end.class == crate::client::EndClass::Unproven {
                     place.fail(clock::now());
                 }
-                self.end_login(&peer, Some(stream), end, Some(&message)).await;
+                Box::pin(self.end_login(&peer, Some(stream), end, Some(&message))).await;
                 return None;
             }
         };
@@ -126,7 +126,7 @@ impl Worker {
         let counted = ProcessCount::new(&self.shared);
         if let Some(refusal) = self.not_admitted(&authenticated) {
             authenticated.log_refusal(&stream.endpoint(), &refusal);
-            say_goodbye(&mut stream, authenticated.accepted, Some(refusal)).await;
+            Box::pin(say_goodbye(&mut stream, authenticated.accepted, Some(refusal))).await;
             return None;
         }
         if let Identity::Console(rights) = authenticated.identity {
@@ -227,7 +227,7 @@ impl Worker {
             let mut stream = stream;
             let gone = PgError::fatal(SqlState::ADMIN_SHUTDOWN, "database removed");
             authenticated.log_refusal(&stream.ends().peer(), &gone);
-            say_goodbye(&mut stream, authenticated.accepted, Some(gone)).await;
+            Box::pin(say_goodbye(&mut stream, authenticated.accepted, Some(gone))).await;
             return None;
         };
         if config.database(&database).is_some_and(|entry| entry.user.is_none()) {
@@ -301,22 +301,21 @@ impl Worker {
                 if let Unserved::Refused(error) = &unserved {
                     home.note_refused(&entry.user, &authenticated.parameters, error, clock::now());
                 }
-                unserved.tell(&home, (stream, &entry), authenticated.accepted).await;
+                Box::pin(unserved.tell(&home, (stream, &entry), authenticated.accepted)).await;
                 return None;
             }
         };
         let lease = match kept_server(&home, &mut stream, &entry, &self.scratch, deadline).await {
             Ok(lease) => lease,
             Err(unserved) => {
-                unserved.tell(&home, (stream, &entry), authenticated.accepted).await;
+                Box::pin(unserved.tell(&home, (stream, &entry), authenticated.accepted)).await;
                 return None;
             }
         };
         let process_id = lease.as_ref().map_or(entry.key.0, |lease| self.show_backend(&entry, &lease.entry));
         let secret = shown_secret(&self.seed, process_id, entry.key.1);
-        let params = client_params(&home, wished.startup());
         let mut welcome = authenticated.accepted;
-        put_welcome(&mut welcome, &home, &params, (process_id, &secret));
+        let params = put_welcome(&mut welcome, &home, &wished, (process_id, &secret));
         home.counters.borrow_mut().logins += 1;
         home.note_startup(&entry.user, &authenticated.parameters, clock::now());
         let log = home.settings();

@@ -109,6 +109,7 @@ pub fn start(
                 door: Door::new(gatehouse),
                 verifiers: RefCell::default(),
                 seed,
+                randomness: RefCell::default(),
                 own_uid,
                 alarms: Arc::default(),
                 standing: Cell::new(Standing::Open),

@@ -13,7 +13,7 @@ use super::keys::{Aliases, marked};
 use super::moving::Moving;
 use super::sharing::Sharing;
 use crate::admin::AdminHandle;
-use crate::auth::{AuthSeed, EntropyError, random};
+use crate::auth::{AuthSeed, EntropyError, RandomStock};
 use crate::client::{ClientEntry, Door, EndOrder, Scratch, VerifierCache};
 use crate::config::Config;
 use crate::net::TlsContext;
@@ -103,6 +103,8 @@ pub(super) struct Worker {
     pub(super) door: Door,
     pub(super) verifiers: RefCell<VerifierCache>,
     pub(super) seed: AuthSeed,
+    /// For cancel keys.
+    pub(super) randomness: RefCell<RandomStock>,
     pub(super) own_uid: u32,
     pub(super) alarms: Arc<Alarms>,
     pub(super) standing: Cell<Standing>,
@@ -163,7 +165,7 @@ impl Worker {
     /// number of this worker (S37); the secret is marked for the minor version of the protocol that the client speaks.
     pub(super) fn fresh_key(&self, minor: u16) -> Result<(i32, i32), EntropyError> {
         loop {
-            let [a, b, c, _, secret @ ..]: [u8; 8] = random()?;
+            let [a, b, c, _, secret @ ..]: [u8; 8] = self.randomness.borrow_mut().take()?;
             let low = u8::try_from(self.index & 0xff).unwrap_or(0);
             let process_id = i32::from_be_bytes([a & 0x7f, b, c, low]);
             let key = (process_id, marked(i32::from_be_bytes(secret), minor));

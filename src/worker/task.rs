@@ -10,6 +10,7 @@ use super::words::say_goodbye;
 use crate::client::{Conversation, Ended, Leaving, Move};
 use crate::net::{Stream, clock};
 use crate::pool::ClientPresence;
+use crate::proto::PgError;
 use crate::server::ServerConn;
 use crate::session::Rested;
 
@@ -52,7 +53,8 @@ impl Life {
     #[cold]
     fn end(&mut self, ended: Ended) {
         if let Self::Talking(conversation, aboard) = std::mem::replace(self, Self::Over) {
-            *self = Self::Parting(Box::pin(part(conversation, ended, aboard)));
+            let last_words = part(conversation, &ended, &aboard);
+            *self = last_words.map_or(Self::Over, |words| Self::Parting(Box::pin(words.say(aboard))));
         }
     }
 
@@ -99,11 +101,26 @@ impl Future for Life {
     }
 }
 
-/// The one line at the end of a conversation, and the last words.
-async fn part(conversation: Conversation, ended: Ended, aboard: Aboard) {
-    let Some((mut stream, unsent)) = conversation.finish(&ended) else { return };
+/// What a client is still to be told.
+struct LastWords {
+    stream: Stream,
+    unsent: Vec<u8>,
+    error: Option<PgError>,
+}
+
+impl LastWords {
+    /// It is in all books until it has heard them.
+    async fn say(mut self, aboard: Aboard) {
+        say_goodbye(&mut self.stream, self.unsent, self.error).await;
+        drop(aboard);
+    }
+}
+
+/// The one line at the end of a conversation, and the last words, if there are any: most clients go by themselves.
+fn part(conversation: Conversation, ended: &Ended, aboard: &Aboard) -> Option<LastWords> {
+    let (stream, unsent) = conversation.finish(ended)?;
     let entry = &aboard.registered.entry;
-    let Some(home) = &entry.home else { return };
+    let home = entry.home.as_ref()?;
     if let Some(class) = ended.class() {
         home.counters.borrow_mut().error(class);
     }
@@ -118,11 +135,11 @@ async fn part(conversation: Conversation, ended: Ended, aboard: Aboard) {
             "closing because: {ended} (age={age}s)"
         );
     }
-    let Some(unsent) = unsent else { return };
+    let unsent = unsent?;
     if ended.is_parting() && unsent.is_empty() && !stream.has_unsent() {
-        return; // it went by itself and has everything
+        return None; // it went by itself and has everything
     }
-    say_goodbye(&mut stream, unsent, ended.for_client()).await;
+    Some(LastWords { stream, unsent, error: ended.for_client() })
 }
 
 #[cfg(test)]

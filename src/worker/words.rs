@@ -1,37 +1,34 @@
 //! The first and the last words to a client.
 
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use crate::net::{Stream, clock, rt};
 use crate::proto::{PgError, TxStatus, put_backend_key, put_ready};
 use crate::server::Home;
-use crate::session::{ParamSet, Startup};
+use crate::session::{ParamSet, Wished};
 
 /// Longest time a client may take to accept its last message.
 const GOODBYE_TIME: Duration = Duration::from_secs(2);
 
-/// The client's own startup values over what the servers of the pool report.
-pub(super) fn client_params(home: &Home, startup: &Startup) -> ParamSet {
-    let welcome = home.welcome.borrow();
-    let mut params = welcome.as_ref().map(|welcome| welcome.followed().clone()).unwrap_or_default();
-    startup.over(&mut params);
-    let mut usual = home.usual.borrow_mut();
-    params.share(&usual);
-    usual.clone_from(&params);
-    params
-}
-
+/// Appends what a client is told at its login. Its parameters: its own startup values over what the servers of the pool
+/// report.
 pub(super) fn put_welcome(
     out: &mut Vec<u8>,
     home: &Home,
-    params: &ParamSet,
+    wished: &Rc<Wished>,
     (process_id, secret): (i32, &[u8]),
-) {
-    if let Some(welcome) = &*home.welcome.borrow() {
-        welcome.put(out, params);
-    }
+) -> ParamSet {
+    /// For the key and the word that all is ready: one growth of the buffer.
+    const BEHIND: usize = 64;
+    let welcome = home.welcome.borrow().clone().unwrap_or_default();
+    let mut usual = home.usual.borrow_mut();
+    let (params, messages) = usual.of(&welcome, wished);
+    out.reserve(messages.len() + BEHIND);
+    out.extend_from_slice(messages);
     put_backend_key(out, process_id, secret);
     put_ready(out, TxStatus::Idle);
+    params
 }
 
 /// Sends what is left to say, within a bound, and closes.
