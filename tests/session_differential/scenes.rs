@@ -118,7 +118,7 @@ fn portal(rng: &mut StdRng, stage: &Stage) -> Vec<Step> {
         rng,
         &[
             "select generate_series(1, 5)",
-            "select a from public.t",
+            "select a from public.t order by a",
             "select name from public.v, generate_series(1, 3)",
         ],
     );
