@@ -175,7 +175,7 @@ impl Session {
         let follows = |name: &[u8]| !is_reported(name) && !NOT_OF_SESSION.contains(&name);
         for (name, value) in findings.settings.iter().filter(|(name, _)| follows(name)) {
             let is_default = match &**name {
-                ROLE => **value == *b"none",
+                ROLE => **value == *b"none" && !findings.has_default_role,
                 SESSION_AUTHORIZATION => *value == facts.login,
                 _ => false,
             };
