@@ -155,6 +155,11 @@ impl Session {
             Some(_) | None => findings.prepared,
         };
         self.hold(reasons, prepared, cause);
+        if let Some(pins) = self.pins.as_mut()
+            && survey.reasons.intersects(PinReasons::TEMPORARY)
+        {
+            pins.reading = None; // there may be another table by now
+        }
         if self.rules.follows() && matches!(self.gate, Gate::Open) {
             self.put_in_force(turn); // startup values that something has reset unseen
         }
