@@ -11,6 +11,7 @@ use super::params::ParamSet;
 use super::settings::{MAX_SETTINGS, ROLE, SEARCH_PATH, SESSION_AUTHORIZATION, Settings};
 use super::sql::{self, Digest, Features};
 use super::statements::Lookup;
+use super::survey::PinReasons;
 use crate::config::SessionState;
 use crate::proto::{BindView, FrameHeader, HEADER_LEN, TxStatus};
 
@@ -41,8 +42,9 @@ const READING: [&[u8]; 8] = [
     b"xmloption",
 ];
 
-/// What may touch settings whose names it does not tell.
-const AT_LARGE: Features = Features::RESET_ALL
+/// What may change the meaning of names without a setting that tells: a temporary table hides another of its name.
+const AT_LARGE: Features = Features::TEMP
+    .with(Features::RESET_ALL)
     .with(Features::DISCARD_ALL)
     .with(Features::UNJUDGED_SETTINGS)
     .with(Features::OPAQUE)
@@ -141,7 +143,13 @@ impl Session {
     /// What makes a text another statement for this client than for others.
     pub(super) fn in_force(&mut self, catalog: &mut Catalog) -> Rc<[u8]> {
         let bytes = catalog.in_force(&self.params, &self.wishes.settings());
-        let Meaning::InDoubt(number) = &mut self.meaning else { return bytes };
+        let number = match (&mut self.meaning, self.pins.as_deref_mut()) {
+            (Meaning::InDoubt(number), _) => number,
+            (Meaning::Known, Some(pins)) if pins.reasons.intersects(PinReasons::TEMPORARY) => {
+                &mut pins.reading
+            }
+            (Meaning::Known, Some(_) | None) => return bytes,
+        };
         let number = number.get_or_insert_with(|| catalog.next_id()).to_be_bytes();
         [&*bytes, number.as_slice()].concat().into()
     }

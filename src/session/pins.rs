@@ -23,6 +23,8 @@ pub struct Pins {
     pub reasons: PinReasons,
     /// Statements made with PREPARE.
     pub(super) prepared: Vec<Box<[u8]>>,
+    /// What its texts mean is its own while it has temporary tables: this number makes it so, once it is needed.
+    pub(super) reading: Option<u64>,
     /// The statement that brought it about, without its literals.
     text: Rc<str>,
     /// The client has not been told.
@@ -158,11 +160,11 @@ impl Session {
 
     /// From now on it is pinned for just these reasons. `cause`: what to blame if it was not before.
     pub(super) fn hold(&mut self, reasons: PinReasons, prepared: Vec<Box<[u8]>>, cause: Option<Rc<str>>) {
-        let (text, untold) = self
-            .pins
-            .take()
-            .map_or_else(|| (cause.unwrap_or_default(), true), |pins| (pins.text, pins.untold));
-        let pins = || Box::new(Pins { reasons, prepared, text, untold });
+        let (text, untold, reading) = self.pins.take().map_or_else(
+            || (cause.unwrap_or_default(), true, None),
+            |pins| (pins.text, pins.untold, pins.reading),
+        );
+        let pins = || Box::new(Pins { reasons, prepared, reading, text, untold });
         self.pins = (!reasons.is_empty()).then(pins);
     }
 

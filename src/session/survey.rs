@@ -180,6 +180,9 @@ impl Survey {
                 "SELECT 'set', n, pg_catalog.current_setting(n, true) FROM (VALUES {places}) v(n)"
             ));
         }
+        if self.names.iter().any(|name| **name == *ROLE) {
+            parts.push(DEFAULT_ROLE.to_owned());
+        }
         for (reason, sql) in PROBES {
             if self.reasons.intersects(reason) {
                 parts.push(sql.to_owned());
@@ -196,6 +199,16 @@ const SETTINGS_AT_LARGE: Features = Features::RESET
     .with(Features::UNJUDGED_SETTINGS)
     .with(Features::OPAQUE)
     .with(Features::UNJUDGED);
+
+/// Whether sessions begin with a role of their own (`ALTER ROLE ... SET role`), so that to have none is not the default.
+/// A session under another authorization has none by that, whatever its login's is.
+const DEFAULT_ROLE: &str = "SELECT 'role', NULL, NULL WHERE EXISTS (SELECT FROM pg_catalog.pg_db_role_setting, \
+     pg_catalog.unnest(setconfig) c WHERE c OPERATOR(pg_catalog.~~*) 'role=%' \
+     AND (setrole OPERATOR(pg_catalog.=) 0 OR setrole OPERATOR(pg_catalog.=) \
+     (SELECT oid FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) SESSION_USER)) \
+     AND (setdatabase OPERATOR(pg_catalog.=) 0 OR setdatabase OPERATOR(pg_catalog.=) \
+     (SELECT oid FROM pg_catalog.pg_database WHERE datname OPERATOR(pg_catalog.=) \
+     pg_catalog.current_database())))";
 
 /// How each reason shows on the server.
 const PROBES: [(PinReasons, &str); 5] = [
@@ -260,6 +273,8 @@ fn reasons_to_ask(features: Features, pinned: PinReasons) -> PinReasons {
 pub(super) struct Findings {
     /// Settings with their values.
     pub(super) settings: Vec<Pair>,
+    /// Sessions of this login begin with a role, as a rule another than the login.
+    pub(super) has_default_role: bool,
     /// What is there and only there.
     pub(super) reasons: PinReasons,
     /// Names of statements made with PREPARE.
@@ -283,6 +298,7 @@ impl Findings {
                     findings.reasons = findings.reasons.with(PinReasons::PREPARED);
                     findings.prepared.push(name);
                 }
+                (b"role", ..) => findings.has_default_role = true,
                 (b"temp", ..) => findings.reasons = findings.reasons.with(PinReasons::TEMPORARY),
                 (b"cursor", ..) => findings.reasons = findings.reasons.with(PinReasons::CURSOR),
                 (b"lock", ..) => findings.reasons = findings.reasons.with(PinReasons::ADVISORY_LOCK),

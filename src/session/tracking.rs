@@ -155,6 +155,11 @@ impl Session {
             Some(_) | None => findings.prepared,
         };
         self.hold(reasons, prepared, cause);
+        if let Some(pins) = self.pins.as_mut()
+            && survey.reasons.intersects(PinReasons::TEMPORARY)
+        {
+            pins.reading = None; // there may be another table by now
+        }
         if self.rules.follows() && matches!(self.gate, Gate::Open) {
             self.put_in_force(turn); // startup values that something has reset unseen
         }
@@ -175,7 +180,7 @@ impl Session {
         let follows = |name: &[u8]| !is_reported(name) && !NOT_OF_SESSION.contains(&name);
         for (name, value) in findings.settings.iter().filter(|(name, _)| follows(name)) {
             let is_default = match &**name {
-                ROLE => **value == *b"none",
+                ROLE => **value == *b"none" && !findings.has_default_role,
                 SESSION_AUTHORIZATION => *value == facts.login,
                 _ => false,
             };

@@ -8,7 +8,7 @@ use super::script::Step::{Flushed, Say};
 
 /// All of them.
 pub fn scripts() -> Vec<Script> {
-    [columns(), long_names(), names(), names_by_sql()].concat()
+    [columns(), hidden(), long_names(), names(), names_by_sql()].concat()
 }
 
 /// Columns that change between Describe and Bind, met on another server, and by another client first.
@@ -35,6 +35,25 @@ fn columns() -> Vec<Script> {
             vec![described(1), query(1, "begin"), bound(0), bound(1), query(1, "commit"), bound(0), bound(1)],
         ),
     ]
+}
+
+/// A table that a temporary one hides, on a server that has others of the client's and has prepared the text.
+fn hidden() -> Vec<Script> {
+    let run = |who, name| {
+        let parsed = parse(name, "select * from hidden");
+        Say(who, vec![parsed, Bind("", name, None), Execute("", 0), DescribeStatement(name), Sync])
+    };
+    let steps = vec![
+        query(0, "create table hidden (a int)"),
+        query(0, "create temp table other (a int)"),
+        run(0, "p"),
+        query(0, "create temp table hidden (b text)"),
+        run(0, "q"),
+        query(0, "drop table pg_temp.hidden"),
+        run(0, "r"),
+        query(0, "drop table other; drop table hidden"),
+    ];
+    vec![script(2, steps)]
 }
 
 /// Names of which PostgreSQL's tables keep 63 bytes, and its errors all.

@@ -317,7 +317,7 @@ fn a_client_with_tables_of_its_own_says_nothing_of_anybody_elses_columns() {
     talk.survey();
     talk.answer(&[["temp", "", ""]]);
     talk.client(&all(&[parse("q", "select * from t"), message(b'D', b"Sq\0"), sync()]));
-    talk.server(&[columns("b"), replies("Z")].concat());
+    talk.server(&[replies("1"), columns("b"), replies("Z")].concat());
     talk.session = this;
     assert_eq!(talk.client(&all(&[bind("p"), execute(), sync()])).0, "B(pooler_1) E S");
 }

@@ -120,6 +120,28 @@ fn r55_execute_parses_a_text_as_it_is_read_now_and_shares_it_with_those_who_read
 }
 
 #[test]
+fn r55_a_text_is_another_statement_once_a_temporary_table_may_hide_what_it_names() {
+    let mut talk = talk(SessionState::Track);
+    talk.client(&all(&[parse("a", LITERAL), sync()]));
+    talk.server(&replies("1Z"));
+    for create in ["create temp table t (a int)", "create temp table u (a int)"] {
+        talk.client(&query(create));
+        talk.server(&replies("CZ"));
+        assert!(talk.survey().contains("pg_my_temp_schema"));
+        talk.answer(&[["temp", "", ""]]);
+        talk.client(&query("select 1"));
+        talk.server(&replies("CZ"));
+        let again = [close("a"), parse("a", LITERAL), sync()].concat();
+        let sent = talk.client(&again).0;
+        assert!(sent.contains("P(pooler_"), "{create}: what the server had is of another time: {sent}");
+        talk.server(&replies("1Z"));
+        let sent = talk.client(&again).0;
+        assert!(!sent.contains("P("), "{create}: nothing can have changed since: {sent}");
+        talk.server(&replies("Z"));
+    }
+}
+
+#[test]
 fn by_policy_a_name_may_be_made_by_a_function_only_where_one_may_have_run() {
     let mut talk = talk(SessionState::Verify);
     talk.act(Session::link);

@@ -63,6 +63,17 @@ fn t6_in_a_block_the_end_decides() {
 }
 
 #[test]
+fn t4_to_have_no_role_is_no_default_where_sessions_begin_with_one() {
+    let mut talk = talk(SessionState::Track);
+    talk.client(&query("set role none"));
+    talk.server(&replies("CZ"));
+    assert!(talk.survey().contains("pg_db_role_setting"));
+    talk.answer(&[["set", "role", "none"], ["role", "", ""]]);
+    assert_eq!(talk.facts.settings.get(b"role"), Some(&b"none"[..]), "the next client must not keep it");
+    assert!(talk.relink().contains("none"), "it follows the client");
+}
+
+#[test]
 fn an_ordinary_query_asks_nothing() {
     let mut talk = talk(SessionState::Track);
     for sql in ["select 1", "update t set a = 'set x = 1;'", "begin", "set local work_mem = '1MB'", "commit"]
