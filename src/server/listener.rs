@@ -15,8 +15,9 @@ use super::listening::listen;
 use crate::net::rt;
 use crate::session::{Ear, Errand, Progress};
 
-/// How long PostgreSQL may take for a batch of LISTEN, which take it no work at all.
-const ANSWER_TIME: Duration = Duration::from_secs(30);
+/// How long PostgreSQL may take for a batch of LISTEN, which is no work for it. Whoever waits for that keeps a server,
+/// and is ended after 30 s: a new connection has to be there long before.
+const ANSWER_TIME: Duration = Duration::from_secs(10);
 
 /// How long a channel rests that PostgreSQL has refused to renew.
 const REFUSED_PAUSE: Duration = Duration::from_secs(5);

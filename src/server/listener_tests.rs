@@ -108,6 +108,21 @@ fn the_books_keep_no_client_alive() {
     listener.heard(b"a", b"A");
 }
 
+/// It was given as long as the client that waits for it, which was ended with a LISTEN that had come out well.
+#[test]
+fn a_server_that_does_not_answer_is_given_up_long_before_the_client_that_waits() {
+    let listener = Listener::default();
+    let waiting = ear(&["a"]);
+    ask(&listener, &waiting);
+    let (_, batch) = next(&listener).unwrap();
+    listener.expire(rt::turn_time() + Duration::from_secs(5));
+    assert_eq!(listener.renewals.get(), 0);
+    listener.expire(rt::turn_time() + Duration::from_secs(15));
+    assert_eq!(listener.renewals.get(), 1);
+    listener.lost(Some(&batch));
+    assert_eq!(waiting.progress(), Progress::Refused, "it keeps its server");
+}
+
 fn names(names: &[&str]) -> Vec<Name> {
     names.iter().map(|name| name.as_bytes().into()).collect()
 }

@@ -17,12 +17,19 @@ pub(crate) fn sample(text: &[u8], reading: Reading) -> String {
     let mut length = 0;
     let mut last_end = 0;
     let mut place = Place::Start;
+    let mut number_end = None;
     loop {
         let token = lexer.next();
         if token.kind == Kind::End {
             return out;
         }
         place = place.behind(&lexer, token);
+        let in_number = token.kind == Kind::Word && number_end == Some(token.start);
+        number_end = (in_number || token.kind == Kind::Number).then_some(token.end);
+        if in_number {
+            last_end = token.end;
+            continue; // the rest of 0x1F or 1_000, as newer versions read it
+        }
         let gap = token.start > last_end && !out.is_empty();
         last_end = token.end;
         let room = MAX_SAMPLE - CUT.len() - length;
