@@ -17,7 +17,7 @@ use crate::auth::{
 };
 use crate::config::{AuthType, CONSOLE_NAMES, Config, Secret};
 use crate::net::{Endpoint, Stream, Turnstile};
-use crate::proto::{AuthRequest, NEWEST_MINOR, PgError, Replication, SqlState, StartupMessage};
+use crate::proto::{AuthRequest, PgError, Replication, SqlState, StartupMessage};
 
 /// What a login needs to know.
 #[derive(Clone, Copy)]
@@ -110,7 +110,7 @@ pub async fn authenticate(
             user: message.user.clone(),
             database: message.database.clone(),
             identity,
-            minor: message.minor.min(NEWEST_MINOR),
+            minor: message.spoken_minor(),
             parameters,
             scram_keys: proved.keys,
             password: proved.password,
