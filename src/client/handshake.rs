@@ -20,8 +20,8 @@ use super::packet::{discard, has_more, part, within};
 use crate::config::SslMode;
 use crate::net::{Quiet, Stream, TlsContext, Turnstile, clock, timeout_at};
 use crate::proto::{
-    LENGTH_WORD, NEWEST_MINOR, PgError, SqlState, StartupError, StartupMessage, StartupPacket,
-    put_negotiate_protocol, put_unsupported_major, startup_length,
+    LENGTH_WORD, PgError, SqlState, StartupError, StartupMessage, StartupPacket, put_negotiate_protocol,
+    put_unsupported_major, startup_length,
 };
 
 /// First byte of a TLS record that carries a handshake. As the first byte of a length word it is far out of range.
@@ -275,7 +275,7 @@ impl Guest<'_> {
         if message.needs_negotiation() {
             let mut words = Vec::new();
             let refused: Vec<&[u8]> = message.refused_options.iter().map(Vec::as_slice).collect();
-            put_negotiate_protocol(&mut words, NEWEST_MINOR, &refused);
+            put_negotiate_protocol(&mut words, message.spoken_minor(), &refused);
             self.send(&words).await?;
         }
         Ok(Wish::Login(message))

@@ -17,7 +17,7 @@ use crate::auth::{
 };
 use crate::config::{AuthType, CONSOLE_NAMES, Config, Secret};
 use crate::net::{Endpoint, Stream, Turnstile};
-use crate::proto::{AuthRequest, NEWEST_MINOR, PgError, Replication, SqlState, StartupMessage};
+use crate::proto::{AuthRequest, PgError, Replication, SqlState, StartupMessage};
 
 /// Bytes that fit a client's whole welcome as a rule: AuthenticationOk, what PostgreSQL reports, the key.
 const WELCOME_ROOM: usize = 1024;
@@ -115,7 +115,7 @@ pub async fn authenticate(
             user: message.user.clone(),
             database: message.database.clone(),
             identity,
-            minor: message.minor.min(NEWEST_MINOR),
+            minor: message.spoken_minor(),
             parameters,
             scram_keys: proved.keys,
             password: proved.password,

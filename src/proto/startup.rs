@@ -94,6 +94,12 @@ impl StartupMessage {
     pub fn needs_negotiation(&self) -> bool {
         self.minor > NEWEST_MINOR || !self.refused_options.is_empty()
     }
+
+    /// The minor version that is spoken: the client's own, or the newest known. A client takes a newer one than it has
+    /// asked for as an error.
+    pub fn spoken_minor(&self) -> u16 {
+        self.minor.min(NEWEST_MINOR)
+    }
 }
 
 /// The parameter `replication`.

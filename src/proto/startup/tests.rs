@@ -124,8 +124,11 @@ fn b28b_r74_newer_minors_and_protocol_options_are_negotiated() {
         panic!()
     };
     assert!(message.needs_negotiation() && message.parameters.is_empty());
+    assert_eq!(message.spoken_minor(), NEWEST_MINOR);
     assert_eq!((message.minor, message.refused_options), (9999, vec![b"_pq_.x".to_vec()]));
-    assert!(login(b"user\0bob\0_pq_.x\0\0\0").needs_negotiation(), "an option alone suffices");
+    let message = login(b"user\0bob\0_pq_.x\0\0\0");
+    assert!(message.needs_negotiation(), "an option alone suffices");
+    assert_eq!(message.spoken_minor(), 0, "nobody is told of a newer version than it has asked for");
 }
 
 #[test]
