@@ -51,9 +51,9 @@ impl Life {
     }
 
     #[cold]
-    fn end(&mut self, ended: Ended) {
+    fn end(&mut self, ended: &Ended) {
         if let Self::Talking(conversation, aboard) = std::mem::replace(self, Self::Over) {
-            let last_words = part(conversation, &ended, &aboard);
+            let last_words = part(conversation, ended, &aboard);
             *self = last_words.map_or(Self::Over, |words| Self::Parting(Box::pin(words.say(aboard))));
         }
     }
@@ -94,7 +94,7 @@ impl Future for Life {
                 Move::Unasked | Move::Unmovable => Poll::Pending,
             },
             Poll::Ready(ended) => {
-                self.end(ended);
+                self.end(&ended);
                 self.poll_aside(cx)
             }
         }
