@@ -29,17 +29,55 @@ fn may_name_setting(value: &[u8]) -> bool {
     value.contains(&b'.') && value.len() <= sql::MAX_SETTING_NAME && value.split(|&b| b == b'.').all(is_part)
 }
 
-/// Settings beyond the followed ones that decide what names and literals in a text mean when it is parsed.
-const READING: [&[u8]; 8] = [
+/// Settings beyond the followed ones that decide what names and literals in a text mean when it is parsed, or how
+/// constants read when it is planned: PostgreSQL folds the text of a number or of bytes into the plan.
+const READING: [&[u8]; 12] = [
     ROLE,
     SESSION_AUTHORIZATION,
     SEARCH_PATH,
     b"array_nulls",
     b"backslash_quote",
+    b"bytea_output",
+    b"extra_float_digits",
     b"lc_monetary",
+    b"quote_all_identifiers",
+    b"timezone_abbreviations",
     b"transform_null_equals",
     b"xmloption",
 ];
+
+/// Settings that decide which plan is made, besides those told by how their names begin or end.
+const PLANNING: [&[u8]; 14] = [
+    b"constraint_exclusion",
+    b"cursor_tuple_fraction",
+    b"debug_parallel_query",
+    b"effective_cache_size",
+    b"effective_io_concurrency",
+    b"force_parallel_mode",
+    b"hash_mem_multiplier",
+    b"max_parallel_workers_per_gather",
+    b"min_parallel_index_scan_size",
+    b"min_parallel_table_scan_size",
+    b"parallel_leader_participation",
+    b"plan_cache_mode",
+    b"recursive_worktable_factor",
+    b"work_mem",
+];
+
+/// Whether a setting, beyond the followed ones, makes a text another statement (R55).
+fn decides(name: &[u8]) -> bool {
+    let begins = |start: &&[u8]| name.starts_with(start);
+    let ends = |end: &&[u8]| name.ends_with(end);
+    READING.contains(&name)
+        || PLANNING.contains(&name)
+        || [&b"enable_"[..], b"geqo", b"jit"].iter().any(begins)
+        || [&b"_collapse_limit"[..], b"_cost"].iter().any(ends)
+}
+
+/// Those of a client's settings that do, sorted by name.
+fn deciding(settings: &Settings) -> impl Iterator<Item = (&[u8], &[u8])> {
+    settings.iter().filter(|(name, _)| decides(name))
+}
 
 /// What may touch settings whose names it does not tell.
 const AT_LARGE: Features = Features::RESET_ALL
@@ -59,7 +97,7 @@ pub(super) enum Meaning {
 }
 
 /// What makes a text another statement for some clients than for others: what decides the meaning of its names and
-/// literals when it is parsed (R55).
+/// literals when it is parsed, and its plan (R55).
 #[derive(Debug)]
 pub(super) struct InForce {
     params: ParamSet,
@@ -77,12 +115,14 @@ impl Default for InForce {
 impl InForce {
     /// Of a client with these values.
     pub(super) fn new(params: &ParamSet, settings: &Settings) -> Self {
-        let values = TrackedNames::READING.iter().map(|&at| params.value(at));
         let mut bytes = Vec::new();
-        for value in values.chain(READING.iter().map(|name| settings.get(name))) {
+        for value in TrackedNames::READING.iter().map(|&at| params.value(at)) {
             bytes.extend(value.is_some().then_some(b'=')); // an empty search path is not the usual one
             bytes.extend(value.unwrap_or_default());
             bytes.push(0);
+        }
+        for (name, value) in deciding(settings) {
+            bytes.extend([name, b"=", value, b"\0"].concat());
         }
         Self { params: params.clone(), settings: settings.clone(), bytes: bytes.into() }
     }
@@ -91,7 +131,7 @@ impl InForce {
     pub(super) fn is_of(&self, params: &ParamSet, settings: &Settings) -> bool {
         let same_params =
             || TrackedNames::READING.iter().all(|&at| params.value(at) == self.params.value(at));
-        let same_settings = || READING.iter().all(|name| settings.get(name) == self.settings.get(name));
+        let same_settings = || deciding(settings).eq(deciding(&self.settings));
         (self.params.is_shared_with(params) || same_params())
             && (self.settings.is_shared_with(settings) || same_settings())
     }
@@ -101,8 +141,8 @@ impl Session {
     /// A text is about to run: what comes behind it may be read otherwise.
     pub(super) fn note_meaning(&mut self, digest: &Digest, names: &TrackedNames) {
         let reads = |name: &[u8]| {
-            let reported = TrackedNames::READING.iter().map(|&at| names.name(at).as_bytes());
-            reported.chain(READING).any(|known| known.eq_ignore_ascii_case(name))
+            let mut reported = TrackedNames::READING.iter().map(|&at| names.name(at).as_bytes());
+            decides(name) || reported.any(|known| known.eq_ignore_ascii_case(name))
         };
         if digest.features.intersects(AT_LARGE) || digest.settings.iter().any(|name| reads(name)) {
             self.doubt_meaning();
