@@ -130,6 +130,11 @@ pub const NOT_DRAWN: &[(&str, &str)] = &[
         "they come in the encoding that it had when it listened",
     ),
     (
+        "`idle_session_timeout` outside session mode",
+        "a client that is idle has no server that could end it; it reads as not set. With `session_state = \"pin\"` \
+         SET of it holds; `client_idle_timeout` is Pooler's own",
+    ),
+    (
         "The process number of a session in session mode, if all servers were taken when it logged in",
         "it is one of Pooler's own, as in the other modes",
     ),

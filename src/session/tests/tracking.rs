@@ -188,3 +188,26 @@ fn r55_a_text_is_another_statement_under_other_settings() {
         assert_ne!(first, second);
     }
 }
+
+#[test]
+fn s31_what_ends_idle_sessions_does_not_stay_on_a_server_that_may_change_hands() {
+    let mut talk = talk(SessionState::Track);
+    talk.client(&query("set idle_session_timeout = '1s'; set work_mem = '7MB'"));
+    talk.server(&[done("SET"), done("SET"), replies("Z")].concat());
+    talk.survey();
+    let answer = |talk: &mut Talk, rows: &[[&str; 3]]| {
+        let mut bytes = replies("12");
+        for row in rows {
+            put_data_row(&mut bytes, row.iter().map(|column| Some(*column)));
+        }
+        bytes.extend(replies("CZ"));
+        String::from_utf8_lossy(&talk.run(false, &bytes).0).into_owned()
+    };
+    let told = answer(&mut talk, &[["set", "idle_session_timeout", "1s"], ["set", "work_mem", "7MB"]]);
+    assert!(told.contains("idle_session_timeout") && !told.contains("work_mem"), "{told}");
+    assert!(!talk.at_rest(), "the server still has it");
+    assert_eq!(answer(&mut talk, &[]), "");
+    assert!(talk.at_rest());
+    let told = talk.relink();
+    assert!(told.contains("7MB") && !told.contains("idle_session_timeout"), "{told}");
+}
