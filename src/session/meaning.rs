@@ -29,6 +29,15 @@ fn may_name_setting(value: &[u8]) -> bool {
     value.contains(&b'.') && value.len() <= sql::MAX_SETTING_NAME && value.split(|&b| b == b'.').all(is_part)
 }
 
+/// Words in a text that may be such names: of literals, of the body of a DO, of what a function is given as a document.
+fn names_within(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let continues = |b: u8| matches!(b, b'_' | b'$' | b'.' | 0x80..) || b.is_ascii_alphanumeric();
+    text.split(move |&b| !continues(b)).filter(|word| word.is_ascii() && may_name_setting(word))
+}
+
+/// What may touch settings by names that it does not tell, or tells somewhere within.
+const NAMELESS: Features = Features::UNJUDGED_SETTINGS.with(Features::OPAQUE).with(Features::UNJUDGED);
+
 /// Settings beyond the followed ones that decide what names and literals in a text mean when it is parsed, or how
 /// constants read when it is planned: PostgreSQL folds the text of a number or of bytes into the plan.
 const READING: [&[u8]; 12] = [
@@ -260,18 +269,33 @@ impl Session {
     /// Notes the values of a Bind that may name settings: PostgreSQL does not list those it does not know (S34). `false`
     /// if not all of them are there yet.
     pub(super) fn note_values(&mut self, view: &BindView<'_>, header: FrameHeader, body: &[u8]) -> bool {
-        let Some(traces) = &mut self.traces else { return true };
-        if !traces.features.intersects(Features::UNJUDGED_SETTINGS) || header.wire_len > MAX_NAMING_BIND {
+        let Some(traces) = &self.traces else { return true };
+        if !traces.features.intersects(NAMELESS) || header.wire_len > MAX_NAMING_BIND {
             return true;
         }
         let whole = body.len() + HEADER_LEN >= header.wire_len;
-        for name in view.values(body).filter(|value| may_name_setting(value)) {
+        for value in view.values(body) {
+            self.note_names(Some(value).filter(|value| may_name_setting(value)));
+            self.note_names(names_within(value));
+        }
+        whole
+    }
+
+    /// Notes the words of a text that may name settings, if something is under way that may touch such.
+    pub(super) fn note_names_within(&mut self, text: &[u8]) {
+        if self.traces.as_ref().is_some_and(|traces| traces.features.intersects(NAMELESS)) {
+            self.note_names(names_within(text));
+        }
+    }
+
+    fn note_names<'n>(&mut self, names: impl IntoIterator<Item = &'n [u8]>) {
+        let Some(traces) = &mut self.traces else { return };
+        for name in names {
             if traces.names.len() < MAX_SETTINGS
                 && !traces.names.iter().any(|known| known.eq_ignore_ascii_case(name))
             {
                 traces.names.push(name.to_ascii_lowercase().into());
             }
         }
-        whole
     }
 }

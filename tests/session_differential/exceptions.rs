@@ -40,6 +40,11 @@ pub const NOT_DRAWN: &[(&str, &str)] = &[
         "words do not show it; it stays on the server until something else makes Pooler ask, or always with `session_state = \"verify\"`, custom settings under unknown names excepted",
     ),
     (
+        "A custom setting (`my.setting`) whose name stands nowhere as a whole, neither in a text nor in a value \
+         (`set_config('my.' || $1, ...)`)",
+        "PostgreSQL lists no such names; it stays on the server",
+    ),
+    (
         "Startup parameters that only take effect at a server's own start (`ignore_system_indexes` or `-P`, and a few \
          like it)",
         "they are refused with PostgreSQL's own error",

@@ -211,3 +211,34 @@ fn s31_what_ends_idle_sessions_does_not_stay_on_a_server_that_may_change_hands()
     let told = talk.relink();
     assert!(told.contains("7MB") && !told.contains("idle_session_timeout"), "{told}");
 }
+
+#[test]
+fn s31_names_of_settings_are_looked_for_in_all_that_may_hold_them() {
+    let many: Vec<_> = (0..70).map(|i| format!("set_config('my.a{i}', '', false)")).collect();
+    let many = format!("select {}, set_config('my.own', '', false)", many.join(", "));
+    for sql in [
+        "select set_config('my.own'::text, 'x', false)",
+        "select set_config(E'my.own', 'x', false)",
+        "select set_config(k, v, false) from (values ('my.own', 'x')) t (k, v)",
+        "do $$ begin set my.own = 'x'; end $$",
+        &*many,
+    ] {
+        let mut talk = talk(SessionState::Track);
+        talk.client(&query(sql));
+        talk.server(&replies("DCZ"));
+        assert!(talk.survey().contains("my.own"), "{sql}");
+    }
+    let ways = [
+        all(&[message(b'B', b"\0p\0\0\0\0\x01\0\0\0\x0d{\"my.own\": 1}\0\0"), execute(), sync()]),
+        query("execute p ('{\"my.own\": 1}')"),
+    ];
+    for (way, replied) in ways.into_iter().zip(["2DCZ", "DCZ"]) {
+        let mut talk = talk(SessionState::Track);
+        let sql = "select set_config(k, v, false) from json_each_text($1) j (k, v)";
+        talk.client(&all(&[parse("p", sql), sync()]));
+        talk.server(&replies("1Z"));
+        talk.client(&way);
+        talk.server(&replies(replied));
+        assert!(talk.survey().contains("my.own"), "{replied}");
+    }
+}
