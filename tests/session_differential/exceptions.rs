@@ -32,7 +32,7 @@ pub const EXCEPTIONS: &[Exception] = &[
 pub const NOT_DRAWN: &[(&str, &str)] = &[
     (
         "`currval` and `lastval` in a later transaction than the `nextval` they are about",
-        "the number is known only to the server that gave it",
+        "the number is known only to the server that gave it, which tells it to whoever asks there",
     ),
     ("`setseed`", "nobody can read the seed that a server has"),
     (
@@ -138,6 +138,22 @@ pub const NOT_DRAWN: &[(&str, &str)] = &[
         "`idle_session_timeout` outside session mode",
         "a client that is idle has no server that could end it; it reads as not set. With `session_state = \"pin\"` \
          SET of it holds; `client_idle_timeout` is Pooler's own",
+    ),
+    (
+        "Defaults that ALTER ROLE or ALTER DATABASE gives to settings",
+        "a client gets those that its server found when it logged in: new ones come with new servers, at once with RECONNECT",
+    ),
+    (
+        "Notices and warnings of a Parse of a text that the server has (a name that is cut, a backslash in a string)",
+        "it is answered without the server",
+    ),
+    (
+        "Constants within functions of PL/pgSQL, folded under another client's settings (`extra_float_digits`, `bytea_output`)",
+        "the plans of a function are the server's",
+    ),
+    (
+        "Notifications that are sent between a LISTEN in a transaction block and its COMMIT, to a client that listened to something before",
+        "the pool's connection listens from the COMMIT on",
     ),
     (
         "The process number of a session in session mode, if all servers were taken when it logged in",
