@@ -74,6 +74,7 @@ impl Session {
         {
             return Some(self.refuse_query(turn, refusal));
         }
+        self.note_names_within(text);
         if prepared.verb == Verb::Deallocate {
             if let Some(facts) = turn.facts.as_deref_mut() {
                 facts.statements.send_close(statement.id(), self.segment);

@@ -30,17 +30,64 @@ fn may_name_setting(value: &[u8]) -> bool {
     value.contains(&b'.') && value.len() <= sql::MAX_SETTING_NAME && value.split(|&b| b == b'.').all(is_part)
 }
 
-/// Settings beyond the followed ones that decide what names and literals in a text mean when it is parsed.
-const READING: [&[u8]; 8] = [
+/// Words in a text that may be such names: of literals, of the body of a DO, of what a function is given as a document.
+fn names_within(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let continues = |b: u8| matches!(b, b'_' | b'$' | b'.' | 0x80..) || b.is_ascii_alphanumeric();
+    text.split(move |&b| !continues(b)).filter(|word| word.is_ascii() && may_name_setting(word))
+}
+
+/// What may touch settings by names that it does not tell, or tells somewhere within.
+const NAMELESS: Features = Features::UNJUDGED_SETTINGS.with(Features::OPAQUE).with(Features::UNJUDGED);
+
+/// Settings beyond the followed ones that decide what names and literals in a text mean when it is parsed, or how
+/// constants read when it is planned: PostgreSQL folds the text of a number or of bytes into the plan.
+const READING: [&[u8]; 12] = [
     ROLE,
     SESSION_AUTHORIZATION,
     SEARCH_PATH,
     b"array_nulls",
     b"backslash_quote",
+    b"bytea_output",
+    b"extra_float_digits",
     b"lc_monetary",
+    b"quote_all_identifiers",
+    b"timezone_abbreviations",
     b"transform_null_equals",
     b"xmloption",
 ];
+
+/// Settings that decide which plan is made, besides those told by how their names begin or end.
+const PLANNING: [&[u8]; 14] = [
+    b"constraint_exclusion",
+    b"cursor_tuple_fraction",
+    b"debug_parallel_query",
+    b"effective_cache_size",
+    b"effective_io_concurrency",
+    b"force_parallel_mode",
+    b"hash_mem_multiplier",
+    b"max_parallel_workers_per_gather",
+    b"min_parallel_index_scan_size",
+    b"min_parallel_table_scan_size",
+    b"parallel_leader_participation",
+    b"plan_cache_mode",
+    b"recursive_worktable_factor",
+    b"work_mem",
+];
+
+/// Whether a setting, beyond the followed ones, makes a text another statement (R55).
+fn decides(name: &[u8]) -> bool {
+    let begins = |start: &&[u8]| name.starts_with(start);
+    let ends = |end: &&[u8]| name.ends_with(end);
+    READING.contains(&name)
+        || PLANNING.contains(&name)
+        || [&b"enable_"[..], b"geqo", b"jit"].iter().any(begins)
+        || [&b"_collapse_limit"[..], b"_cost"].iter().any(ends)
+}
+
+/// Those of a client's settings that do, sorted by name.
+fn deciding(settings: &Settings) -> impl Iterator<Item = (&[u8], &[u8])> {
+    settings.iter().filter(|(name, _)| decides(name))
+}
 
 /// What may change the meaning of names without a setting that tells: a temporary table hides another of its name.
 const AT_LARGE: Features = Features::TEMP
@@ -61,7 +108,7 @@ pub(super) enum Meaning {
 }
 
 /// What makes a text another statement for some clients than for others: what decides the meaning of its names and
-/// literals when it is parsed (R55).
+/// literals when it is parsed, and its plan (R55).
 #[derive(Debug)]
 pub(super) struct InForce {
     params: ParamSet,
@@ -79,12 +126,14 @@ impl Default for InForce {
 impl InForce {
     /// Of a client with these values.
     pub(super) fn new(params: &ParamSet, settings: &Settings) -> Self {
-        let values = TrackedNames::READING.iter().map(|&at| params.value(at));
         let mut bytes = Vec::new();
-        for value in values.chain(READING.iter().map(|name| settings.get(name))) {
+        for value in TrackedNames::READING.iter().map(|&at| params.value(at)) {
             bytes.extend(value.is_some().then_some(b'=')); // an empty search path is not the usual one
             bytes.extend(value.unwrap_or_default());
             bytes.push(0);
+        }
+        for (name, value) in deciding(settings) {
+            bytes.extend([name, b"=", value, b"\0"].concat());
         }
         Self { params: params.clone(), settings: settings.clone(), bytes: bytes.into() }
     }
@@ -93,7 +142,7 @@ impl InForce {
     pub(super) fn is_of(&self, params: &ParamSet, settings: &Settings) -> bool {
         let same_params =
             || TrackedNames::READING.iter().all(|&at| params.value(at) == self.params.value(at));
-        let same_settings = || READING.iter().all(|name| settings.get(name) == self.settings.get(name));
+        let same_settings = || deciding(settings).eq(deciding(&self.settings));
         (self.params.is_shared_with(params) || same_params())
             && (self.settings.is_shared_with(settings) || same_settings())
     }
@@ -103,8 +152,8 @@ impl Session {
     /// A text is about to run: what comes behind it may be read otherwise.
     pub(super) fn note_meaning(&mut self, digest: &Digest, names: &TrackedNames) {
         let reads = |name: &[u8]| {
-            let reported = TrackedNames::READING.iter().map(|&at| names.name(at).as_bytes());
-            reported.chain(READING).any(|known| known.eq_ignore_ascii_case(name))
+            let mut reported = TrackedNames::READING.iter().map(|&at| names.name(at).as_bytes());
+            decides(name) || reported.any(|known| known.eq_ignore_ascii_case(name))
         };
         if digest.features.intersects(AT_LARGE) || digest.settings.iter().any(|name| reads(name)) {
             self.doubt_meaning();
@@ -228,18 +277,33 @@ impl Session {
     /// Notes the values of a Bind that may name settings: PostgreSQL does not list those it does not know (S34). `false`
     /// if not all of them are there yet.
     pub(super) fn note_values(&mut self, view: &BindView<'_>, header: FrameHeader, body: &[u8]) -> bool {
-        let Some(traces) = &mut self.traces else { return true };
-        if !traces.features.intersects(Features::UNJUDGED_SETTINGS) || header.wire_len > MAX_NAMING_BIND {
+        let Some(traces) = &self.traces else { return true };
+        if !traces.features.intersects(NAMELESS) || header.wire_len > MAX_NAMING_BIND {
             return true;
         }
         let whole = body.len() + HEADER_LEN >= header.wire_len;
-        for name in view.values(body).filter(|value| may_name_setting(value)) {
+        for value in view.values(body) {
+            self.note_names(Some(value).filter(|value| may_name_setting(value)));
+            self.note_names(names_within(value));
+        }
+        whole
+    }
+
+    /// Notes the words of a text that may name settings, if something is under way that may touch such.
+    pub(super) fn note_names_within(&mut self, text: &[u8]) {
+        if self.traces.as_ref().is_some_and(|traces| traces.features.intersects(NAMELESS)) {
+            self.note_names(names_within(text));
+        }
+    }
+
+    fn note_names<'n>(&mut self, names: impl IntoIterator<Item = &'n [u8]>) {
+        let Some(traces) = &mut self.traces else { return };
+        for name in names {
             if traces.names.len() < MAX_SETTINGS
                 && !traces.names.iter().any(|known| known.eq_ignore_ascii_case(name))
             {
                 traces.names.push(name.to_ascii_lowercase().into());
             }
         }
-        whole
     }
 }

@@ -64,6 +64,7 @@ impl Session {
             traces.names.clear();
             traces.features |= Features::UNJUDGED_SETTINGS;
         }
+        self.note_names_within(text);
     }
 
     /// A portal is closed, which may be a cursor that the client is pinned for.

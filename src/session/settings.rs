@@ -19,6 +19,10 @@ pub(super) const SEARCH_PATH: &[u8] = b"search_path";
 pub(super) const NOT_OF_SESSION: [&[u8]; 4] =
     [b"transaction_isolation", b"transaction_read_only", b"transaction_deferrable", b"seed"];
 
+/// Ends a session that is idle. On a server that waits for its next client it would end the session of that one, so it is
+/// in force only where the server stays with its client for that (`session_state = "pin"`), and in session mode.
+pub(super) const IDLE_TIMEOUT: &[u8] = b"idle_session_timeout";
+
 /// Settings one client may have; beyond, it leaks them.
 pub(super) const MAX_SETTINGS: usize = 256;
 

@@ -9,7 +9,7 @@ use super::TrackedNames;
 use super::conversation::{Gate, ServerFacts, Session, Turn};
 use super::owed::Why;
 use super::own::{Own, OwnBatch};
-use super::settings::{NOT_OF_SESSION, ROLE, SEARCH_PATH, SESSION_AUTHORIZATION, Settings};
+use super::settings::{IDLE_TIMEOUT, NOT_OF_SESSION, ROLE, SEARCH_PATH, SESSION_AUTHORIZATION, Settings};
 use super::sql::{self, Features, Reading};
 use super::survey::{Asked, Findings, PinReasons, Survey};
 use super::wishes::{Wished, Wishes};
@@ -161,7 +161,7 @@ impl Session {
             pins.reading = None; // there may be another table by now
         }
         if self.rules.follows() && matches!(self.gate, Gate::Open) {
-            self.put_in_force(turn); // startup values that something has reset unseen
+            self.put_in_force(turn); // startup values that something has reset unseen, and what must not stay
         }
     }
 
@@ -205,6 +205,7 @@ impl Session {
                 }
             }
         }
+        found.remove(IDLE_TIMEOUT);
         self.wishes.set_settings(found);
         PinReasons::default()
     }

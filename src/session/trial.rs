@@ -5,9 +5,10 @@ use super::outbox::Outbox;
 use super::owed::Why;
 use super::own::Own;
 use super::params::TrackedNames;
-use super::settings::ROLE;
+use super::settings::{IDLE_TIMEOUT, NOT_OF_SESSION, ROLE};
 use super::survey::{Asked, Findings, Survey};
 use super::wishes::Startup;
+use crate::config::PoolMode;
 use crate::proto::PgError;
 
 impl Session {
@@ -46,7 +47,10 @@ impl Session {
     ) -> Result<Startup, Option<PgError>> {
         let findings = Findings::of(std::mem::take(&mut self.answer).into_rows()?);
         let mut startup = Startup::default();
-        for (name, value) in findings.settings {
+        let stays = |name: &[u8]| {
+            !NOT_OF_SESSION.contains(&name) && (name != IDLE_TIMEOUT || self.rules.mode == PoolMode::Session)
+        };
+        for (name, value) in findings.settings.into_iter().filter(|(name, _)| stays(name)) {
             match names.index(&name).filter(|at| facts.params.value(*at).is_some()) {
                 Some(index) => startup.reported.push((index, value)),
                 None => startup.settings.set(&name, &value),

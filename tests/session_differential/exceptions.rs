@@ -32,12 +32,17 @@ pub const EXCEPTIONS: &[Exception] = &[
 pub const NOT_DRAWN: &[(&str, &str)] = &[
     (
         "`currval` and `lastval` in a later transaction than the `nextval` they are about",
-        "the number is known only to the server that gave it",
+        "the number is known only to the server that gave it, which tells it to whoever asks there",
     ),
     ("`setseed`", "nobody can read the seed that a server has"),
     (
         "What functions and triggers do to a session, and SQL that functions such as `query_to_xml` are given as text",
         "words do not show it; it stays on the server until something else makes Pooler ask, or always with `session_state = \"verify\"`, custom settings under unknown names excepted",
+    ),
+    (
+        "A custom setting (`my.setting`) whose name stands nowhere as a whole, neither in a text nor in a value \
+         (`set_config('my.' || $1, ...)`)",
+        "PostgreSQL lists no such names; it stays on the server",
     ),
     (
         "Startup parameters that only take effect at a server's own start (`ignore_system_indexes` or `-P`, and a few \
@@ -128,6 +133,27 @@ pub const NOT_DRAWN: &[(&str, &str)] = &[
     (
         "Notifications for a client that changes its encoding after LISTEN",
         "they come in the encoding that it had when it listened",
+    ),
+    (
+        "`idle_session_timeout` outside session mode",
+        "a client that is idle has no server that could end it; it reads as not set. With `session_state = \"pin\"` \
+         SET of it holds; `client_idle_timeout` is Pooler's own",
+    ),
+    (
+        "Defaults that ALTER ROLE or ALTER DATABASE gives to settings",
+        "a client gets those that its server found when it logged in: new ones come with new servers, at once with RECONNECT",
+    ),
+    (
+        "Notices and warnings of a Parse of a text that the server has (a name that is cut, a backslash in a string)",
+        "it is answered without the server",
+    ),
+    (
+        "Constants within functions of PL/pgSQL, folded under another client's settings (`extra_float_digits`, `bytea_output`)",
+        "the plans of a function are the server's",
+    ),
+    (
+        "Notifications that are sent between a LISTEN in a transaction block and its COMMIT, to a client that listened to something before",
+        "the pool's connection listens from the COMMIT on",
     ),
     (
         "The process number of a session in session mode, if all servers were taken when it logged in",

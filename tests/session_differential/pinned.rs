@@ -26,8 +26,17 @@ pub(super) fn script(pool: usize, mut steps: Vec<Step>) -> Script {
 
 /// All of them.
 pub fn scripts() -> Vec<Script> {
-    [settings(), resets(), startup_values(), pinned_statements::scripts(), copies(), news(), verified()]
-        .concat()
+    [
+        settings(),
+        names_within(),
+        resets(),
+        startup_values(),
+        pinned_statements::scripts(),
+        copies(),
+        news(),
+        verified(),
+    ]
+    .concat()
 }
 
 /// With a server that is asked about everything.
@@ -88,6 +97,22 @@ fn news() -> Vec<Script> {
                 Hear(0),
                 query(1, "notify ch, 'other'"),
                 Hear(0),
+            ],
+        ),
+    ]
+}
+
+/// Custom settings under names that stand somewhere within.
+fn names_within() -> Vec<Script> {
+    vec![
+        script(1, vec![query(0, "select set_config('my.custom'::text, 'x', false)")]),
+        script(2, vec![query(0, "do $$ begin set my.custom = 'x'; end $$")]),
+        script(
+            2,
+            vec![
+                Say(0, vec![parse("p2", "select set_config($1, 'y', false)"), Sync]),
+                query(0, "execute p2('my.custom')"),
+                query(0, "select coalesce(current_setting('my.custom', true), '')"),
             ],
         ),
     ]

@@ -8,7 +8,25 @@ use super::script::Step::{Flushed, Say};
 
 /// All of them.
 pub fn scripts() -> Vec<Script> {
-    [columns(), hidden(), long_names(), names(), names_by_sql()].concat()
+    [columns(), hidden(), long_names(), names(), names_by_sql(), plans()].concat()
+}
+
+/// What one client's settings have put into a plan is not for another: constants are folded, ways of going are chosen.
+fn plans() -> Vec<Script> {
+    let of = |setting: &str, sql: &str| {
+        let prepared = |who| Say(who, vec![parse("p", sql), Bind("", "p", None), Execute("", 0), Sync]);
+        let again = |who| Say(who, vec![Bind("", "p", None), Execute("", 0), Sync]);
+        let plan = |who| query(who, "explain (costs off) execute p");
+        let steps = vec![query(0, setting), prepared(0), prepared(1), again(0), again(1), plan(0), plan(1)];
+        script(1, steps)
+    };
+    vec![
+        of("set extra_float_digits = 0", "select (float8 '0.1' + float8 '0.2')::text"),
+        of("set bytea_output = 'escape'", r"select (bytea '\x0102')::text"),
+        of("set quote_all_identifiers = on", "select quote_ident('abc')"),
+        of("set timezone_abbreviations = 'Australia'", "select timestamptz '2020-01-01 12:00 EST'"),
+        of("set enable_hashagg = off", "select a, count(*) from t group by a"),
+    ]
 }
 
 /// Columns that change between Describe and Bind, met on another server, and by another client first.

@@ -61,6 +61,8 @@ pub(crate) fn sample(text: &[u8], reading: Reading) -> String {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
     Start,
+    /// In what is made or altered, which may be given settings of its own.
+    Defining,
     Set,
     /// Behind the sign, or TO, of a SET.
     Sign,
@@ -74,7 +76,9 @@ impl Place {
         let is = |word: &[u8]| token.kind == Kind::Word && lexer.bytes(token).eq_ignore_ascii_case(word);
         match self {
             _ if token.kind == Kind::Mark(b';') => Self::Start,
-            Self::Start if is(b"set") => Self::Set,
+            Self::Start | Self::Defining if is(b"set") => Self::Set,
+            Self::Start if is(b"alter") || is(b"create") => Self::Defining,
+            Self::Defining => Self::Defining,
             Self::Set if token.kind == Kind::Mark(b'=') || is(b"to") => Self::Sign,
             Self::Sign | Self::Value => Self::Value,
             Self::Set => Self::Set,

@@ -132,8 +132,8 @@ fn c6_a_batch_is_not_said_again_for_a_client_that_has_left() {
 
 #[test]
 fn c6_a_batch_with_a_reset_behind_the_stale_plan_is_said_again_as_a_whole() {
-    let mut talk = with_startup(&[("work_mem", "9MB")], &[]);
-    talk.client(&all(&[parse("p", "select * from t"), parse("r", "reset work_mem"), sync()]));
+    let mut talk = with_startup(&[("lock_timeout", "9s")], &[]);
+    talk.client(&all(&[parse("p", "select * from t"), parse("r", "reset lock_timeout"), sync()]));
     talk.server(&replies("11Z"));
     talk.client(&all(&[bind("p"), execute(), bind("r"), execute(), sync()]));
     let stale = message(b'E', b"SERROR\0VERROR\0C0A000\0Mplan\0RRevalidateCachedQuery\0\0");
@@ -141,7 +141,7 @@ fn c6_a_batch_with_a_reset_behind_the_stale_plan_is_said_again_as_a_whole() {
     assert_eq!(words(&heard), "");
     assert_eq!(words(&sent), "C(pooler_1) P(pooler_1) B(pooler_1) E B(pooler_2) E S");
     let (sent, heard, _) = talk.run(false, &[replies("312DC2"), done("RESET"), replies("Z")].concat());
-    assert!(String::from_utf8_lossy(&sent).contains("9MB") && words(&heard) == "2 D C 2 C");
+    assert!(String::from_utf8_lossy(&sent).contains("9s") && words(&heard) == "2 D C 2 C");
     assert_eq!(talk.server(&replies("12DCZ")), "Z(I)");
 }
 

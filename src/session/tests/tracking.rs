@@ -199,3 +199,57 @@ fn r55_a_text_is_another_statement_under_other_settings() {
         assert_ne!(first, second);
     }
 }
+
+#[test]
+fn s31_what_ends_idle_sessions_does_not_stay_on_a_server_that_may_change_hands() {
+    let mut talk = talk(SessionState::Track);
+    talk.client(&query("set idle_session_timeout = '1s'; set work_mem = '7MB'"));
+    talk.server(&[done("SET"), done("SET"), replies("Z")].concat());
+    talk.survey();
+    let answer = |talk: &mut Talk, rows: &[[&str; 3]]| {
+        let mut bytes = replies("12");
+        for row in rows {
+            put_data_row(&mut bytes, row.iter().map(|column| Some(*column)));
+        }
+        bytes.extend(replies("CZ"));
+        String::from_utf8_lossy(&talk.run(false, &bytes).0).into_owned()
+    };
+    let told = answer(&mut talk, &[["set", "idle_session_timeout", "1s"], ["set", "work_mem", "7MB"]]);
+    assert!(told.contains("idle_session_timeout") && !told.contains("work_mem"), "{told}");
+    assert!(!talk.at_rest(), "the server still has it");
+    assert_eq!(answer(&mut talk, &[]), "");
+    assert!(talk.at_rest());
+    let told = talk.relink();
+    assert!(told.contains("7MB") && !told.contains("idle_session_timeout"), "{told}");
+}
+
+#[test]
+fn s31_names_of_settings_are_looked_for_in_all_that_may_hold_them() {
+    let many: Vec<_> = (0..70).map(|i| format!("set_config('my.a{i}', '', false)")).collect();
+    let many = format!("select {}, set_config('my.own', '', false)", many.join(", "));
+    for sql in [
+        "select set_config('my.own'::text, 'x', false)",
+        "select set_config(E'my.own', 'x', false)",
+        "select set_config(k, v, false) from (values ('my.own', 'x')) t (k, v)",
+        "do $$ begin set my.own = 'x'; end $$",
+        &*many,
+    ] {
+        let mut talk = talk(SessionState::Track);
+        talk.client(&query(sql));
+        talk.server(&replies("DCZ"));
+        assert!(talk.survey().contains("my.own"), "{sql}");
+    }
+    let ways = [
+        all(&[message(b'B', b"\0p\0\0\0\0\x01\0\0\0\x0d{\"my.own\": 1}\0\0"), execute(), sync()]),
+        query("execute p ('{\"my.own\": 1}')"),
+    ];
+    for (way, replied) in ways.into_iter().zip(["2DCZ", "DCZ"]) {
+        let mut talk = talk(SessionState::Track);
+        let sql = "select set_config(k, v, false) from json_each_text($1) j (k, v)";
+        talk.client(&all(&[parse("p", sql), sync()]));
+        talk.server(&replies("1Z"));
+        talk.client(&way);
+        talk.server(&replies(replied));
+        assert!(talk.survey().contains("my.own"), "{replied}");
+    }
+}

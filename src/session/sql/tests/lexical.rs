@@ -113,6 +113,14 @@ fn a_sample_shows_no_literal_and_one_line() {
     assert_eq!(sample("select 0xBEEF, 0o17, 0b11, 1_000.00_5, 5e1_0 from t"), "select ?, ?, ?, ??, ? from t");
     assert_eq!(sample("select \"a\nb\""), "select \"a b\"");
     assert_eq!(sample("SET my.token TO secret, \"s\"; select a = b"), "SET my.token TO ?, ?; select a = b");
+    assert_eq!(
+        sample("alter role r set my.token = secret; set role r"),
+        "alter role r set my.token = ?; set role r"
+    );
+    assert_eq!(
+        sample("create function f() returns int set a.b to secret"),
+        "create function f() returns int set a.b to ?"
+    );
     assert_eq!(sample("update t set a = b"), "update t set a = b");
     assert_eq!(sample(""), "");
     let long = sample(&"select aé, ".repeat(1000));
