@@ -133,6 +133,43 @@ fn where_no_listener_can_be_had_the_client_keeps_its_server() {
     assert_eq!(other.value("select count(*) from pg_listening_channels()"), "0");
 }
 
+/// Two LISTEN that found no listener took both servers, for ever: nobody else had one again.
+#[test]
+fn where_no_listener_can_be_had_a_pool_keeps_servers_for_others_and_tries_again() {
+    let cluster = Cluster::start_new(&ClusterOptions::default());
+    let pooler = PoolerConfig::for_cluster(&cluster, 2).set("max_pinned_ratio", "0.5").start();
+    let mut clients = [(); 2].map(|()| Raw::login(&pooler.target()));
+    for client in &mut clients {
+        client.query("begin; select 1");
+    }
+    for client in &mut clients {
+        client.query("commit");
+    }
+    cluster.sql(&format!("alter role {APP} connection limit 2"));
+    let [first, second] = &mut clients;
+    assert_eq!(asks(first, "listen news"), "C(LISTEN) Z(I)");
+    let said = asks(second, "listen news");
+    assert!(said.starts_with("C(LISTEN) E(ERROR 53400: LISTEN has come to nothing"), "{said}");
+    assert_eq!(second.value("select count(*) from pg_listening_channels()"), "0");
+    cluster.sql_in(APP, "notify news, 'kept'");
+    assert_eq!(hears(first), "A(news kept )");
+    cluster.sql(&format!("alter role {APP} connection limit -1"));
+    let notice = first.next().unwrap();
+    assert!(notice.tag == b'N' && notice.field(b'M').starts_with("notifications may have been lost"));
+    assert_eq!(listeners(&pooler).len(), 1);
+    eventually("nobody is pinned", || pooler.show("PINS").is_empty());
+    assert_eq!(asks(second, "listen news"), "C(LISTEN) Z(I)");
+    cluster.sql_in(APP, "notify news, 'moved'");
+    for client in &mut clients {
+        assert_eq!(hears(client), "A(news moved )");
+    }
+    for client in clients {
+        client.terminate();
+    }
+    eventually("nobody listens, and nothing does", || listeners(&pooler).is_empty());
+    pooler.assert_healthy();
+}
+
 #[test]
 fn by_the_policy_pin_listen_keeps_the_server() {
     let cluster = Cluster::start_new(&ClusterOptions::default());

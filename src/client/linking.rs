@@ -148,6 +148,9 @@ impl Relay {
         let Some(link) = self.link.as_mut() else { return Ok(()) };
         let unsent = self.unsaid.len() + usize::from(link.lease.stream.has_unsent() || link.mute);
         let unread = self.unread.len() + usize::from(link.lease.stream.has_unread());
+        if self.session.awaits_listener() {
+            self.seek_listener(now, unsent, unread);
+        }
         if self.session.wants_survey(unsent, unread) {
             self.send_survey(cx, now, out)?;
         }

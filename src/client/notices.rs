@@ -53,7 +53,9 @@ impl Relay {
     /// `Some` once it is over: whether it was done.
     fn run_errand(&self, ear: &Rc<Ear>, errand: Errand) -> Option<bool> {
         if ear.progress() == Progress::None {
-            if errand == Errand::Register && !self.is_understood() {
+            // A client that hears its server need not wait until the listener is there.
+            let waits = !self.session.is_moving_channels() || self.home.listener.is_up();
+            if errand == Errand::Register && !(waits && self.is_understood()) {
                 ear.set_progress(Progress::Refused); // what the server has to say of it is for the client
             } else {
                 Listener::ask(&self.home, ear, errand);
@@ -65,6 +67,20 @@ impl Relay {
                 ear.set_progress(Progress::None);
                 Some(over == Progress::Done)
             }
+        }
+    }
+
+    /// The client keeps its server for want of the listener: sees to it that there is one, and once there is, that it
+    /// gets the channels. The tick wakes a client that is idle.
+    #[cold]
+    pub(super) fn seek_listener(&mut self, now: Instant, unsent: usize, unread: usize) {
+        if !self.is_understood() {
+            return;
+        }
+        if self.home.listener.is_up() {
+            self.session.listen_again(now, unsent, unread);
+        } else {
+            Listener::seek(&self.home, now);
         }
     }
 

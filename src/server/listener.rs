@@ -22,6 +22,9 @@ const ANSWER_TIME: Duration = Duration::from_secs(10);
 /// How long a channel rests that PostgreSQL has refused to renew.
 const REFUSED_PAUSE: Duration = Duration::from_secs(5);
 
+/// How long the connection is wanted after a client that keeps its server has last sought it: each does on each tick.
+const SEEK_TIME: Duration = Duration::from_secs(2);
+
 /// How the connection stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Standing {
@@ -45,6 +48,8 @@ pub struct Listener {
     asked_at: Cell<Option<Instant>>,
     /// When channels that were refused are asked for again.
     retry_at: Cell<Option<Instant>>,
+    /// Until then clients seek it that keep their servers because it cannot be had.
+    sought_until: Cell<Option<Instant>>,
     /// Counts what the connection's task has to look at.
     nudges: Cell<u64>,
     /// Counts the orders to connect anew.
@@ -70,11 +75,23 @@ impl Listener {
             return ear.set_progress(progress);
         }
         listener.expect(ear);
-        if listener.standing.get() == Standing::Unused {
-            listener.standing.set(Standing::Opening);
+        Self::begin(home);
+        listener.nudge();
+    }
+
+    /// Opens the connection for a client that does without it so far and does not wait for it.
+    pub fn seek(home: &Rc<Home>, now: Instant) {
+        if !home.pool.is_paused() && !home.pool.is_closed() {
+            home.listener.sought_until.set(Some(now + SEEK_TIME));
+            Self::begin(home);
+        }
+    }
+
+    fn begin(home: &Rc<Home>) {
+        if home.listener.standing.get() == Standing::Unused {
+            home.listener.stands(Standing::Opening);
             rt::spawn_detached("listener", listen(Rc::clone(home)));
         }
-        listener.nudge();
     }
 
     /// Notes that an ear waits for what it is to be for.
@@ -116,11 +133,15 @@ impl Listener {
         }
     }
 
-    /// Gives up a server that does not answer, and asks again for what was refused.
+    /// Gives up a server that does not answer, and what nobody seeks any more, and asks again for what was refused.
     pub fn expire(&self, now: Instant) {
         let late = |since: Instant| now.saturating_duration_since(since) >= ANSWER_TIME;
         if self.asked_at.get().is_some_and(late) {
             self.renew();
+        }
+        if self.sought_until.get().is_some_and(|until| now >= until) {
+            self.sought_until.set(None);
+            self.nudge();
         }
         if self.retry_at.get().is_some_and(|at| now >= at) {
             self.retry_at.set(None);
@@ -140,9 +161,9 @@ impl Listener {
         self.books.borrow().clients()
     }
 
-    /// Whether anybody listens.
+    /// Whether anybody listens, or would.
     pub(super) fn is_wanted(&self) -> bool {
-        self.books.borrow().is_wanted()
+        self.books.borrow().is_wanted() || self.sought_until.get().is_some()
     }
 
     /// The task that is to be woken by the next nudge.

@@ -5,15 +5,20 @@
 //! done. Nothing of UNLISTEN is found on a server that has never heard of the channel, so its words count, unless an
 //! error or a ROLLBACK undoes them. A client that hears its own notifications hears them before the end of the
 //! transaction that sent them: the listener is asked first whether it has passed them on.
+//!
+//! Where the listener cannot be had the client keeps its server, if the pool has room for one more pin, and goes on to
+//! the listener as soon as there is one.
 
 use std::collections::HashSet;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use super::conversation::{Gate, Session, Turn};
 use super::ear::{Ear, MAX_CHANNELS, Name, channel_of};
 use super::outbox::Outbox;
 use super::owed::Why;
 use super::own::Own;
+use super::pins::no_room_to_listen;
 use super::sql::{Digest, Features};
 use super::survey::{Findings, PinReasons};
 use crate::proto::{TxStatus, put_ready};
@@ -30,6 +35,29 @@ pub enum Errand {
 /// Most UNLISTEN of one transaction that are noted; more are taken for UNLISTEN *.
 const MAX_UNLISTENED: usize = 1000;
 
+/// Time between two attempts to hand the channels of one client to the listener.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// How the channels that were found on the client's server get to the listener.
+///
+/// ```text
+/// Settled --LISTEN--> Fresh --granted--------------> Settled
+///                       `--refused--> Kept(then) <--refused-- Moving --granted--> Settled
+///                                        `----------then-------^
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Passage {
+    /// There is nothing to be handed over, or it never will be.
+    #[default]
+    Settled,
+    /// On their way. The client has not been told yet that it listens, so what its server hears is nobody's.
+    Fresh,
+    /// On their way. The client hears its server until the listener hears for it.
+    Moving,
+    /// They could not be handed over; it is tried again then.
+    Kept(Instant),
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Channels {
@@ -42,6 +70,7 @@ pub(super) struct Channels {
     notified: bool,
     /// The client waits for the end of its transaction.
     owes_ready: bool,
+    passage: Passage,
 }
 
 impl Channels {
@@ -52,6 +81,16 @@ impl Channels {
     /// Whether it listens to nothing.
     pub(super) const fn is_deaf(&self) -> bool {
         self.ear.is_none()
+    }
+
+    /// Whether the client may yet do without its server, as far as LISTEN goes: it is no pin so far.
+    pub(super) const fn may_leave_server(&self) -> bool {
+        matches!(self.passage, Passage::Fresh)
+    }
+
+    /// The server is gone, and what it listened to.
+    pub(super) fn unlinked(&mut self) {
+        self.passage = Passage::Settled;
     }
 
     /// Whether command tags matter now.
@@ -169,6 +208,11 @@ impl Session {
     /// Channels were found on the server. Whether the listener can have them; the server keeps them until it does.
     pub(super) fn adopt_channels(&mut self, findings: &Findings) {
         let by_server = findings.channels.is_empty() || !self.rules.follows();
+        self.channels.passage = match self.pinned_for().intersects(PinReasons::LISTEN) {
+            _ if by_server => Passage::Settled,
+            true => Passage::Moving,
+            false => Passage::Fresh,
+        };
         if by_server {
             return self.forget_unlistened();
         }
@@ -189,11 +233,11 @@ impl Session {
     pub fn errand_done(&mut self, turn: &mut Turn<'_>, granted: bool) {
         let Gate::Errand(errand) = self.gate else { return };
         self.gate = Gate::Open;
-        if errand == Errand::Register && granted {
-            let mut batch = self.own_batch(Own::Unlisten);
-            batch.add(Why::Own, "UNLISTEN *", &[]);
-            self.send_own(turn, batch);
-            return;
+        if errand == Errand::Register {
+            if granted {
+                return self.unlisten(turn);
+            }
+            self.keep_channels(turn, Passage::Kept(turn.now + PAUSE));
         }
         if self.answers_now() {
             self.put_heard(turn.to_client);
@@ -203,8 +247,58 @@ impl Session {
         }
     }
 
+    /// The survey is settled: channels that are too many for the listener stay where they are.
+    pub(super) fn settle_passage(&mut self, turn: &mut Turn<'_>) {
+        if matches!(self.channels.passage, Passage::Fresh | Passage::Moving)
+            && matches!(self.gate, Gate::Open)
+        {
+            self.keep_channels(turn, Passage::Settled);
+        }
+    }
+
+    /// The server keeps the channels, and the client the server: if there is room for that. A client that has been told
+    /// already that its transaction has ended takes it in any case.
+    fn keep_channels(&mut self, turn: &mut Turn<'_>, passage: Passage) {
+        let is_new = self.channels.passage == Passage::Fresh && self.channels.owes_ready;
+        if is_new && !self.is_pinned_beside_listen() && !turn.pins.take() {
+            turn.to_client.own(|out| no_room_to_listen().put(out));
+            return self.unlisten(turn);
+        }
+        self.channels.passage = passage;
+    }
+
+    fn unlisten(&mut self, turn: &mut Turn<'_>) {
+        let mut batch = self.own_batch(Own::Unlisten);
+        batch.add(Why::Own, "UNLISTEN *", &[]);
+        self.send_own(turn, batch);
+    }
+
+    /// Whether its server listens for it only until the listener can.
+    #[inline(always)]
+    pub const fn awaits_listener(&self) -> bool {
+        matches!(self.channels.passage, Passage::Kept(_))
+    }
+
+    /// The listener is there: what the server listens to is asked for again, if it is time for that and the server is
+    /// at rest. `unsent` and `unread` as in [`Session::try_release`].
+    pub fn listen_again(&mut self, now: Instant, unsent: usize, unread: usize) {
+        let is_time = matches!(self.channels.passage, Passage::Kept(then) if now >= then);
+        if is_time && matches!(self.gate, Gate::Open) && self.is_at_rest(unsent, unread) {
+            self.traces.get_or_insert_default().features |= Features::LISTEN;
+        }
+    }
+
+    /// Whether the client hears its server until the listener hears for it.
+    pub fn is_moving_channels(&self) -> bool {
+        self.channels.passage == Passage::Moving
+    }
+
     /// The server has forgotten the channels.
     pub(super) fn unlistened(&mut self) {
+        let passage = std::mem::take(&mut self.channels.passage);
+        if let Some(ear) = self.channels.ear.as_ref().filter(|_| passage == Passage::Moving) {
+            ear.moved(); // in between, something may have come to the one too late and to the other too early
+        }
         if let Some(pins) = &mut self.pins {
             pins.reasons = pins.reasons.without(PinReasons::LISTEN);
         }
@@ -227,7 +321,10 @@ impl Session {
 
     /// Whether a notification from the linked server is for the client: not what the listener passes on as well.
     pub(super) fn hears_server(&self, body: &[u8]) -> bool {
-        !self.channels.ear.as_ref().is_some_and(|ear| ear.knows(channel_of(body)))
+        let Some(ear) = &self.channels.ear else { return true };
+        let channel = channel_of(body);
+        let by_listener = if self.is_moving_channels() { ear.hears(channel) } else { ear.knows(channel) };
+        !by_listener
     }
 
     /// Bytes of a notification that must be there before it is judged.

@@ -371,6 +371,7 @@ impl Session {
         let noted = self.traces.is_some() || self.pins.is_some();
         if noted || self.restore.is_some() || self.prepared_resets.is_some() {
             (self.traces, self.pins, self.restore, self.prepared_resets) = (None, None, None, None);
+            self.channels.unlinked();
         }
         self.replay.give_up();
         (self.recall, self.meaning) = (Recall::Sure, Meaning::Known);

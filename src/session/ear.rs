@@ -28,6 +28,9 @@ const OVERFLOWED: &str = "notifications were lost: more arrived than the pooler 
 const INTERRUPTED: &str =
     "notifications may have been lost: the pooler's connection that listens was interrupted";
 
+/// What a client is told that has heard its server so far.
+const MOVED: &str = "notifications may have been lost: the pooler's connection that listens has taken over";
+
 /// Names an ear to its listener, and no other one ever after: an answer that comes late is nobody's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EarId(pub u64);
@@ -199,8 +202,17 @@ impl Ear {
 
     /// The listener was gone for a while.
     pub fn interrupted(&self) {
+        self.tell(INTERRUPTED);
+    }
+
+    /// The listener has taken over from the client's server.
+    pub(super) fn moved(&self) {
+        self.tell(MOVED);
+    }
+
+    fn tell(&self, text: &'static str) {
         let mut message = Vec::new();
-        PgError::notice(INTERRUPTED).put(&mut message);
+        PgError::notice(text).put(&mut message);
         self.put(&message);
     }
 

@@ -91,7 +91,7 @@ impl PinRoom {
     }
 
     /// Takes room for one more, if there is any: it counts until all are counted again, at the end of the turn.
-    fn take(&self) -> bool {
+    pub(super) fn take(&self) -> bool {
         let most = self.most.get();
         let one_more = |all: u32| (all < most).then(|| all + 1);
         let is_taken = self.all.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok();
@@ -125,6 +125,17 @@ fn no_room() -> PgError {
     )
 }
 
+/// What a client hears whose LISTEN has been carried out when it turns out that it would keep a server.
+pub(super) fn no_room_to_listen() -> PgError {
+    let text =
+        "LISTEN has come to nothing: too many servers of this pool are kept by the session state of clients";
+    PgError::error(SqlState::CONFIGURATION_LIMIT_EXCEEDED, text).with_hint(
+        "The transaction is committed otherwise. The pooler's connection that listens cannot have these channels at \
+         present, so that a server would have to: try again later, or raise max_pinned_ratio. SHOW PINS on the pooler's \
+         console lists the clients that keep theirs.",
+    )
+}
+
 impl Session {
     /// Why only the linked server can serve this client, as far as session state goes.
     pub fn pinned_for(&self) -> PinReasons {
@@ -143,8 +154,16 @@ impl Session {
         let large = self.unnamed.is_pinned() || self.names.names_private();
         let intends = self.traces.as_ref().is_some_and(|traces| traces.claims_server);
         let reasons = self.pinned_for();
+        let passes = self.channels.may_leave_server();
+        let reasons = if passes { reasons.without(PinReasons::LISTEN) } else { reasons };
         let reasons = if large { reasons.with(PinReasons::LARGE_STATEMENT) } else { reasons };
         if intends { reasons.with(PinReasons::INTENDED) } else { reasons }
+    }
+
+    /// Whether it keeps its server whatever becomes of the channels.
+    pub(super) fn is_pinned_beside_listen(&self) -> bool {
+        let others = self.pinned_for().without(PinReasons::LISTEN);
+        self.unnamed.is_pinned() || self.names.names_private() || !others.is_empty()
     }
 
     /// The statement that brought the pin about, without its literals; empty if that cannot be told.

@@ -160,6 +160,7 @@ impl Session {
         {
             pins.reading = None; // there may be another table by now
         }
+        self.settle_passage(turn);
         if self.rules.follows() && matches!(self.gate, Gate::Open) {
             self.put_in_force(turn); // startup values that something has reset unseen, and what must not stay
         }

@@ -10,6 +10,7 @@ use crate::metrics::ErrorClass;
 use crate::net::{clock, rt};
 use crate::proto::{PgError, SqlState};
 use crate::server::{HomeSettings, cancel_server};
+use crate::session::PinReasons;
 
 /// Length of a tick.
 const TICK: Duration = Duration::from_millis(333);
@@ -47,8 +48,10 @@ impl Worker {
         let clients: Vec<_> = self.clients.borrow().values().cloned().collect();
         for client in clients {
             let Some(home) = client.home.clone() else { continue };
-            // The end would lie behind what is not read, so the client looks for it by itself.
-            if client.read_ahead_full.get() || client.keeps_idle_seat(now) {
+            // The end would lie behind what is not read, so the client looks for it by itself; as for the listener, where
+            // its server listens for it.
+            let listens = client.pins.get().intersects(PinReasons::LISTEN);
+            if listens || client.read_ahead_full.get() || client.keeps_idle_seat(now) {
                 client.wake();
             }
             let settings = home.settings();

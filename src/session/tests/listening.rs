@@ -75,6 +75,47 @@ fn without_a_listener_the_server_is_kept() {
     assert_eq!(talk.server(&notification("a")), "A", "then its notifications are the client's");
 }
 
+/// Each LISTEN that found no listener took a server, until the pool had none left.
+#[test]
+fn without_a_listener_and_without_room_for_a_pin_listen_comes_to_nothing() {
+    let mut talk = talk(SessionState::Track);
+    talk.pins.set_rules(0, false);
+    talk.transaction_of("listen a", &tagged("LISTEN", "Z"));
+    talk.server(&survey(&["a"]));
+    assert!(talk.session.pin_state().is_empty(), "it is no pin while it may yet go to the listener");
+    assert_eq!(talk.done(false), ("P() B() E S".to_owned(), "E(53400)".to_owned()));
+    assert_eq!(talk.server(&replies("12CZ")), "Z(I)");
+    assert!(talk.at_rest() && talk.channels().is_empty() && !talk.session.awaits_listener());
+}
+
+/// It stayed on its server for ever, although the listener was there a moment later.
+#[test]
+fn what_the_server_listens_to_goes_to_the_listener_as_soon_as_there_is_one() {
+    let mut talk = talk(SessionState::Track);
+    talk.transaction_of("listen a", &tagged("LISTEN", "Z"));
+    talk.server(&survey(&["a"]));
+    talk.done(false);
+    assert!(talk.session.awaits_listener() && !talk.session.pin_state().is_empty());
+    for granted in [false, true] {
+        talk.session.listen_again(talk.now, 0, 0);
+        assert!(talk.session.traces.is_none(), "not at once");
+        talk.now += std::time::Duration::from_secs(5);
+        talk.session.listen_again(talk.now, 0, 0);
+        assert!(talk.session.wants_survey(0, 0));
+        let (server, _) = talk.act(Session::ask_survey);
+        assert_eq!(words(&server), "P() B() E S");
+        assert_eq!(talk.server(&survey(&["a"])), "", "the client waits for nothing");
+        assert_eq!(talk.session.errand(), Some(Errand::Register));
+        assert_eq!(talk.server(&notification("a")), "A", "until the listener hears, the server does");
+        let sent = if granted { "P() B() E S" } else { "" };
+        assert_eq!(talk.done(granted), (sent.to_owned(), String::new()));
+        assert_eq!(talk.server(&notification("a")), if granted { "" } else { "A" });
+    }
+    assert_eq!(talk.server(&replies("12CZ")), "");
+    assert!(talk.at_rest() && talk.session.pin_state().is_empty());
+    assert!(talk.session.deliver_heard(&mut Outbox::default()), "it is told that something may be missing");
+}
+
 #[test]
 fn a_listen_that_came_to_nothing_asks_nobody() {
     let mut talk = talk(SessionState::Track);
