@@ -156,6 +156,26 @@ pub const NOT_DRAWN: &[(&str, &str)] = &[
         "the pool's connection listens from the COMMIT on",
     ),
     (
+        "A Parse of a text that the server has, after DDL that changes the types of its parameters, or makes a function that fits better",
+        "it is answered without the server, as of when that server read it, until the server is replaced, at once with RECONNECT",
+    ),
+    (
+        "A statement that was described before DDL changed the types of its parameters, on a server that lacks it",
+        "it is parsed with the new types there, and values in binary format may be refused",
+    ),
+    (
+        "A statement that a batch has prepared from a text that the server has, after DDL, if more was sent behind the batch",
+        "it was answered without the server, and a batch is not said again then; the Bind fails with 0A000 once",
+    ),
+    (
+        "Queries that are not answered yet when their client says goodbye",
+        "their answers are not sent, and those that have not begun are not run",
+    ),
+    (
+        "The order of a client's own notifications, if it begins to listen in the transaction that sends them, and those that DO sends",
+        "they come by two connections; those of DO may come behind ReadyForQuery",
+    ),
+    (
         "The process number of a session in session mode, if all servers were taken when it logged in",
         "it is one of Pooler's own, as in the other modes",
     ),
